@@ -1,0 +1,71 @@
+"""Mistakes that lie between keys: names taken twice, sources that do not exist, keys that exclude each other."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from eventferry.config.alerts import name_of_type
+from eventferry.config.locate import KeyPath
+from eventferry.config.mistakes import Mistake, did_you_mean
+
+
+def cross_mistakes(data: dict[str, Any]) -> Iterator[Mistake]:
+    """Every such mistake of a file as parsed, however wrong its single values are."""
+    sources = _tables(data.get("sources"))
+    sinks = _tables(data.get("sinks"))
+    alerts = data.get("alerts")
+    channels = _tables(alerts.get("channels")) if isinstance(alerts, dict) else []
+    named = [{"name": name_of_type(str(each.get("type", index)))} | each for index, each in enumerate(channels)]
+    yield from _names(sources, ("sources",))
+    yield from _names(sinks, ("sinks",))
+    yield from _names(named, ("alerts", "channels"))
+    for index, source in enumerate(sources):
+        yield from _source(source, ("sources", index))
+    known = {name for each in sources if isinstance(name := each.get("name"), str)}
+    for index, sink in enumerate(sinks):
+        yield from _sink(sink, ("sinks", index), known)
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """The list of tables, with an empty one where something else stands."""
+    return [each if isinstance(each, dict) else {} for each in value] if isinstance(value, list) else []
+
+
+def _names(tables: list[dict[str, Any]], path: KeyPath) -> Iterator[Mistake]:
+    first: dict[str, int] = {}
+    for index, table in enumerate(tables):
+        name = table.get("name")
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            text = f"{name!r} is the name of {path[-1]}[{first[name]}] already; give each its own"
+            yield Mistake((*path, index, "name"), text)
+        first.setdefault(name, index)
+    for index, table in enumerate(tables):
+        former = table.get("renamed_from")
+        if isinstance(former, str) and former in first:
+            text = f"{former!r} is still the name of {path[-1]}[{first[former]}]; one of them is to go"
+            yield Mistake((*path, index, "renamed_from"), text)
+
+
+def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Mistake]:
+    if "interval" in source and source.get("cron"):
+        yield Mistake((*path, "cron"), "interval and cron exclude each other; remove one of them")
+    url = source.get("url")
+    if source.get("s3") and isinstance(url, str) and not url.startswith("s3://"):
+        yield Mistake(
+            (*path, "s3"), f"goes with an s3:// url only, and the url is {url.partition('@')[0]!r}; remove it"
+        )
+
+
+def _sink(sink: dict[str, Any], path: KeyPath, known: set[str]) -> Iterator[Mistake]:
+    wanted = sink.get("sources")
+    wanted = wanted if isinstance(wanted, list) else None
+    for index, name in enumerate(wanted or ()):
+        if isinstance(name, str) and name not in known:
+            yield Mistake((*path, "sources", index), f"there is no source {name!r}; {did_you_mean(name, known)}")
+    starts = sink.get("start")
+    for name in starts if isinstance(starts, dict) else ():
+        if name not in known:
+            yield Mistake((*path, "start", name), f"there is no source {name!r}; {did_you_mean(name, known)}")
+        elif wanted is not None and name not in wanted:
+            yield Mistake((*path, "start", name), f"{name!r} is not among the sources of this sink; add it there")

@@ -1,0 +1,246 @@
+"""Alerts in the ledger: what is wrong now, and the messages it makes, written in the transaction of the change.
+
+A condition opens once per cause; only its opening, a raised level, its reminders and its end make messages. All
+functions run inside the caller's transaction.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from eventferry import clock
+from eventferry.ledger import tables as t
+from eventferry.logs import redact
+
+_c = t.conditions.c
+_m = t.messages.c
+
+LEVELS = ("debug", "info", "warning", "error")
+# A field of this name is the condition's own interval between reminders; 0 means none.
+REPEAT = "repeat_every_ms"
+TEXT_LIMIT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that is wrong now, or was."""
+
+    cause: str
+    level: str
+    event: str
+    subject: str
+    detail: str
+    command: str
+    fields: Mapping[str, Any]
+    count: int
+    opened_ms: int
+    changed_ms: int
+    messaged_ms: int | None
+    resolved_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message to people as the ledger holds it."""
+
+    id: int
+    cause: str
+    kind: str
+    level: str
+    event: str
+    subject: str
+    detail: str
+    command: str
+    fields: Mapping[str, Any]
+    since_ms: int
+    count: int
+    created_ms: int
+
+
+_CONDITION = [_c[name] for name in Condition.__slots__]
+MESSAGE_COLUMNS = [_m.id, _m.cause, _m.kind, _m.level, _m.event, _m.payload, _m.created_ms]
+
+# Built once: a source may report the same bad lines a hundred thousand times.
+_FIND_OPEN = sa.select(_c.level, _c["count"].label("seen")).where(
+    _c.cause == sa.bindparam("which"), _c.resolved_ms.is_(None)
+)
+_COUNT_AGAIN = (
+    sa.update(t.conditions)
+    .where(_c.cause == sa.bindparam("which"))
+    .values(
+        count=_c["count"] + 1,
+        changed_ms=sa.bindparam("now"),
+        detail=sa.func.coalesce(sa.func.nullif(sa.bindparam("text"), ""), _c.detail),
+        fields=sa.func.coalesce(sa.func.nullif(sa.bindparam("values"), "{}"), _c.fields),
+    )
+)
+
+
+def open_condition(
+    tx: sa.Connection,
+    *,
+    cause: str,
+    level: str,
+    event: str,
+    subject: str,
+    detail: str = "",
+    command: str = "",
+    fields: Mapping[str, Any] | None = None,
+    repeat_every_ms: int | None = None,
+) -> bool:
+    """Say that `cause` is so. Whether that wrote a message: at first, and when the level rises; else it is counted.
+
+    `level` is warning or error; `subject` one sentence for people; `command` what to run now.
+    """
+    assert level in ("warning", "error"), level
+    now = clock.now_ms()
+    shown = dict(fields or {}) | ({} if repeat_every_ms is None else {REPEAT: repeat_every_ms})
+    text, values = _text(detail), _dump(shown)
+    found = tx.execute(_FIND_OPEN, {"which": cause}).one_or_none()
+    if found is not None and LEVELS.index(level) <= LEVELS.index(found.level):
+        tx.execute(_COUNT_AGAIN, {"which": cause, "now": now, "text": text, "values": values})
+        return False
+    row: dict[str, Any] = {"level": level, "event": event, "detail": text, "fields": values}
+    row |= {"subject": _text(subject), "command": _text(command), "changed_ms": now, "messaged_ms": now}
+    row |= {"count": 1, "opened_ms": now} if found is None else {"count": found.seen + 1}
+    row["resolved_ms"] = None
+    if tx.execute(sa.update(t.conditions).where(_c.cause == cause).values(**row)).rowcount == 0:
+        tx.execute(sa.insert(t.conditions).values(cause=cause, **row))
+    _write_about(tx, _get(tx, cause), "problem", now)
+    return True
+
+
+def close_condition(tx: sa.Connection, cause: str, detail: str = "") -> bool:
+    """Say that `cause` is over. Whether it was open: then a recovery message is written. Cheap when it was not."""
+    if tx.execute(_FIND_OPEN, {"which": cause}).one_or_none() is None:
+        return False
+    now = clock.now_ms()
+    changes = {"resolved_ms": now, "changed_ms": now, "detail": _text(detail)}
+    tx.execute(sa.update(t.conditions).where(_c.cause == cause).values(**changes))
+    _write_about(tx, _get(tx, cause), "recovered", now)
+    return True
+
+
+def write_notice(
+    tx: sa.Connection,
+    *,
+    event: str,
+    level: str,
+    subject: str,
+    detail: str = "",
+    command: str = "",
+    fields: Mapping[str, Any] | None = None,
+    cause: str = "",
+    kind: str = "notice",
+) -> int:
+    """Write one message that has no end to wait for; returns its number."""
+    now = clock.now_ms()
+    payload = {"subject": subject, "detail": detail, "command": command, "fields": dict(fields or {})}
+    return _write(tx, cause or event, kind, level, event, payload | {"since_ms": now, "count": 1}, now)
+
+
+def open_conditions(tx: sa.Connection) -> list[Condition]:
+    """What is wrong now, oldest first."""
+    rows = tx.execute(sa.select(*_CONDITION).where(_c.resolved_ms.is_(None)).order_by(_c.opened_ms, _c.cause))
+    return [_condition(row) for row in rows]
+
+
+def changed_conditions(tx: sa.Connection, since_ms: int) -> list[Condition]:
+    """What is wrong now or was since then, oldest first: the stuff of a digest."""
+    recent = sa.or_(_c.resolved_ms.is_(None), _c.changed_ms > since_ms)
+    return [_condition(row) for row in tx.execute(sa.select(*_CONDITION).where(recent).order_by(_c.opened_ms))]
+
+
+def notices_since(tx: sa.Connection, since_ms: int, level: str = "warning") -> list[StoredMessage]:
+    """Notices of that level written since then, oldest first."""
+    chosen = (_m.kind == "notice", _m.level == level, _m.created_ms > since_ms)
+    return [read_message(row) for row in tx.execute(sa.select(*MESSAGE_COLUMNS).where(*chosen).order_by(_m.id))]
+
+
+def last_message_ms(tx: sa.Connection, cause: str) -> int | None:
+    """When a message about `cause` was last written."""
+    newest = sa.select(sa.func.max(_m.created_ms)).where(_m.cause == cause)
+    return cast(int | None, tx.execute(newest).scalar_one())
+
+
+def reminders_due(tx: sa.Connection, now_ms: int, repeat_every_ms: int) -> list[Condition]:
+    """Open conditions about which nothing was said for their interval."""
+    return [one for one in open_conditions(tx) if _is_reminder_due(one, now_ms, repeat_every_ms)]
+
+
+def due_reminders(tx: sa.Connection, now_ms: int, repeat_every_ms: int) -> int:
+    """Write a reminder about each open condition that has been silent for its interval; returns how many."""
+    due = reminders_due(tx, now_ms, repeat_every_ms)
+    for condition in due:
+        tx.execute(sa.update(t.conditions).where(_c.cause == condition.cause).values(messaged_ms=now_ms))
+        _write_about(tx, condition, "reminder", now_ms)
+    return len(due)
+
+
+def _is_reminder_due(condition: Condition, now_ms: int, repeat_every_ms: int) -> bool:
+    every = condition.fields.get(REPEAT, repeat_every_ms)
+    last = condition.messaged_ms or condition.opened_ms
+    return bool(every) and now_ms >= last + every
+
+
+def _get(tx: sa.Connection, cause: str) -> Condition:
+    return _condition(tx.execute(sa.select(*_CONDITION).where(_c.cause == cause)).one())
+
+
+def _condition(row: Any) -> Condition:
+    return Condition(**{**row._asdict(), "fields": json.loads(row.fields)})
+
+
+def _write_about(tx: sa.Connection, condition: Condition, kind: str, now: int) -> int:
+    payload = {
+        "subject": condition.subject,
+        "detail": condition.detail,
+        "command": condition.command,
+        "fields": {key: value for key, value in condition.fields.items() if key != REPEAT},
+        "since_ms": condition.opened_ms,
+        "count": condition.count,
+    }
+    return _write(tx, condition.cause, kind, condition.level, condition.event, payload, now)
+
+
+def _write(
+    tx: sa.Connection, cause: str, kind: str, level: str, event: str, payload: Mapping[str, Any], now: int
+) -> int:
+    assert level in LEVELS, level
+    row = {"cause": cause, "kind": kind, "level": level, "event": event, "created_ms": now, "routed": False}
+    done = tx.execute(sa.insert(t.messages).values(**row, payload=_dump(payload)))
+    assert done.inserted_primary_key is not None
+    return int(done.inserted_primary_key[0])
+
+
+def read_message(row: Any) -> StoredMessage:
+    """The message of a row of MESSAGE_COLUMNS."""
+    payload = json.loads(row.payload)
+    return StoredMessage(row.id, row.cause, row.kind, row.level, row.event, created_ms=row.created_ms, **payload)
+
+
+def _text(text: str) -> str:
+    """Redacted before it is stored: the ledger is copied and backed up, too."""
+    text = redact(text)
+    return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 1]}…"
+
+
+def _dump(values: Mapping[str, Any]) -> str:
+    return json.dumps({key: _clean(value) for key, value in values.items()})
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _clean(one) for key, one in value.items()}
+    return value if value is None or isinstance(value, bool | int | float) else _text(str(value))
+
+
+def opened_ms(tx: sa.Connection, cause: str) -> int | None:
+    """Since when the condition is open; None where it is not."""
+    query = sa.select(t.conditions.c.opened_ms).where(
+        t.conditions.c.cause == cause, t.conditions.c.resolved_ms.is_(None)
+    )
+    return tx.execute(query).scalar_one_or_none()

@@ -1,0 +1,150 @@
+"""Opening the ledger: engines with the right pragmas, migrations after a copy, one writer."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from eventferry import clock
+from eventferry.errors import LedgerError
+from eventferry.ledger import tables as t
+
+# "EFRY": marks the file as ours, so that another program's database is never migrated.
+APPLICATION_ID = 0x45465259
+BUSY_MS = 10_000
+
+
+class Ledger:
+    """The ledger of one installation. Writes go one at a time, each in one durable transaction."""
+
+    def __init__(self, path: Path, writer: sa.Engine, reader: sa.Engine) -> None:
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One durable transaction: all of it is committed when the block ends, or nothing of it."""
+        with self._lock, self._writer.begin() as tx:
+            yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A consistent view; never blocks the writer. Keep it short."""
+        with self._reader.begin() as tx:
+            yield tx
+
+    def close(self) -> None:
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+def open_ledger(path: Path, *, migrate: bool, create: bool | None = None) -> Ledger:
+    """Open the SQLite ledger at `path`.
+
+    The daemon migrates (after a copy beside the file); other commands refuse another schema. Raises LedgerError.
+    """
+    create = migrate if create is None else create
+    if not create and not path.exists():
+        raise LedgerError(
+            f"no ledger at {path}: nothing has run here yet; start with `eventferry once` or `eventferry run`"
+        )
+    try:
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        writer = _engine(path, writes=True, owner=migrate)
+        _check_identity(writer, path)
+        if migrate:
+            from eventferry.ledger.migrate import migrate as run_migrations
+
+            run_migrations(writer, path)
+        else:
+            from eventferry.ledger.migrate import check_schema
+
+            check_schema(writer, path)
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError, OSError) as error:
+        raise LedgerError(_explain(path, error)) from error
+    return Ledger(path, writer, _engine(path, writes=False, owner=migrate))
+
+
+def _engine(path: Path, *, writes: bool, owner: bool) -> sa.Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        # One connection for all writes: SQLite below 3.51.3 can corrupt the WAL when two write and checkpoint at once.
+        poolclass=StaticPool if writes else QueuePool,
+        connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+        run = connection.execute
+        run(f"PRAGMA busy_timeout={BUSY_MS}")
+        if writes:
+            run("PRAGMA journal_mode=WAL")
+            run("PRAGMA synchronous=FULL")
+            run("PRAGMA foreign_keys=ON")
+        else:
+            run("PRAGMA query_only=ON")
+        # Only the daemon's writer checkpoints.
+        run(f"PRAGMA wal_autocheckpoint={1000 if writes and owner else 0}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A deferred transaction that reads and then writes fails at once when another writer came between.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _check_identity(engine: sa.Engine, path: Path) -> None:
+    with engine.begin() as tx:
+        found = tx.exec_driver_sql("PRAGMA application_id").scalar_one()
+        empty = tx.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one() == 0
+    if found != APPLICATION_ID:
+        if not empty:
+            raise LedgerError(
+                f"{path} is a database of another program (application id {found}); point [ledger] url elsewhere"
+            )
+        with engine.begin() as tx:
+            tx.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+
+
+def _explain(path: Path, error: Exception) -> str:
+    text = str(getattr(error, "orig", None) or error)
+    remedy = {
+        "not a database": "restore it from a backup (ledger.db.before-*) or move it away on purpose to start anew",
+        "malformed": "restore it from a backup (ledger.db.before-*); eventferry never re-creates it silently",
+        "locked": "another process holds it; see `systemctl status eventferry`",
+        "disk is full": "free space on its file system",
+        "readonly": "under systemd a ReadWritePaths= drop-in may be missing; see docs/operations.md",
+        "unable to open": "check that this user may write in its folder; under systemd see ReadWritePaths=",
+    }
+    hint = next((words for mark, words in remedy.items() if mark in text), "see docs/operations.md, Ledger")
+    return f"ledger {path}: {text}; {hint}"
+
+
+def get_meta(tx: sa.Connection, key: str) -> Any:
+    """The JSON value stored under `key`, or None."""
+    value = tx.execute(sa.select(t.meta.c.value).where(t.meta.c.key == key)).scalar_one_or_none()
+    return None if value is None else json.loads(value)
+
+
+def set_meta(tx: sa.Connection, key: str, value: Any) -> None:
+    """Store a JSON value under `key`."""
+    text = json.dumps(value)
+    done = tx.execute(sa.update(t.meta).where(t.meta.c.key == key).values(value=text))
+    if done.rowcount == 0:
+        tx.execute(sa.insert(t.meta).values(key=key, value=text))
+
+
+def heartbeat(tx: sa.Connection) -> None:
+    """Note that the daemon is alive."""
+    set_meta(tx, "heartbeat_ms", clock.now_ms())

@@ -1,0 +1,162 @@
+"""The log: the numbered list of segments, appended in one transaction with the end of their object."""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from eventferry import clock
+from eventferry.ledger import tables as t
+
+Holes = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogSegment:
+    """A segment with its place in the log and the object version it lies in."""
+
+    position: int
+    source_id: int
+    object_id: int
+    key: str
+    version: str
+    object_digest: str
+    start: int
+    end: int
+    first_line: int
+    lines: int
+    events: int
+    time_min: int | None
+    time_max: int | None
+    digest: str
+    flags: int
+    holes: Holes
+    appended_ms: int
+
+
+class FoundSegment(Protocol):
+    """What `append` needs of a found segment (see pipeline.scan.Segment)."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def untimed(self) -> int: ...
+    @property
+    def first_line(self) -> int: ...
+    @property
+    def lines(self) -> int: ...
+    @property
+    def time_min(self) -> int | None: ...
+    @property
+    def time_max(self) -> int | None: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def holes(self) -> Holes: ...
+
+
+def pack_holes(holes: Holes) -> bytes | None:
+    """Holes as pairs of little-endian int64; None where there are none."""
+    return struct.pack(f"<{2 * len(holes)}q", *(edge for hole in holes for edge in hole)) if holes else None
+
+
+def unpack_holes(packed: bytes | None) -> Holes:
+    """The reverse of pack_holes."""
+    return tuple((start, end) for start, end in struct.iter_unpack("<qq", packed)) if packed else ()
+
+
+def head(tx: sa.Connection) -> int:
+    """The last position of the log; 0 where it is empty."""
+    return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(t.segments.c.position), 0))).scalar_one())
+
+
+def append(tx: sa.Connection, source_id: int, object_id: int, found: Iterable[FoundSegment], next_position: int) -> int:
+    """Append an object's segments from `next_position` on; returns the position after the last."""
+    now = clock.now_ms()
+    rows = [
+        {
+            "position": next_position + number,
+            "source_id": source_id,
+            "object_id": object_id,
+            "start": segment.start,
+            "end": segment.end,
+            "first_line": segment.first_line,
+            "lines": segment.lines,
+            "events": segment.events,
+            "untimed": segment.untimed,
+            "time_min": segment.time_min,
+            "time_max": segment.time_max,
+            "digest": segment.digest,
+            "flags": segment.flags,
+            "holes": pack_holes(segment.holes),
+            "appended_ms": now,
+        }
+        for number, segment in enumerate(found)
+    ]
+    if rows:
+        tx.execute(sa.insert(t.segments), rows)
+    return next_position + len(rows)
+
+
+_s, _o = t.segments.c, t.objects.c
+_HOLES = list(LogSegment.__slots__).index("holes")
+_SELECT = sa.select(
+    _s.position, _s.source_id, _s.object_id, _o.key, _o.version, _o.digest.label("object_digest"),
+    _s.start, _s.end, _s.first_line, _s.lines, _s.events,
+    _s.time_min, _s.time_max, _s.digest, _s.flags, _s.holes, _s.appended_ms,
+).join_from(t.segments, t.objects, _s.object_id == _o.id)  # fmt: skip
+
+
+def _read(row: Sequence[Any]) -> LogSegment:
+    values = list(row)
+    values[_HOLES] = unpack_holes(values[_HOLES])
+    return LogSegment(*values)
+
+
+def _rows(tx: sa.Connection, query: sa.Select[Any]) -> list[LogSegment]:
+    return [_read(row) for row in tx.execute(query)]
+
+
+def segments_after(tx: sa.Connection, source_id: int, position: int, byte: int, limit: int = 64) -> list[LogSegment]:
+    """The next segments of a source after the place (position, byte); the first may be half planned."""
+    query = (
+        _SELECT.where(
+            _s.source_id == source_id,
+            _s.position >= position,
+            (_s.position > position) | (_s.end > byte),
+        )
+        .order_by(_s.position)
+        .limit(limit)
+    )
+    return _rows(tx, query)
+
+
+def segments_between(tx: sa.Connection, source_id: int, first: int, last: int) -> list[LogSegment]:
+    """The segments of a source from position `first` to `last`, both included."""
+    query = _SELECT.where(_s.source_id == source_id, _s.position.between(first, last)).order_by(_s.position)
+    return _rows(tx, query)
+
+
+def first_position_dated(tx: sa.Connection, source_id: int, since_ms: int) -> int:
+    """The position before the first segment whose file is dated at or after `since_ms`; else the head."""
+    dated = sa.func.coalesce(_o.dated_ms, _o.modified_ms)
+    first = tx.execute(
+        sa.select(sa.func.min(_s.position))
+        .join_from(t.segments, t.objects, _s.object_id == _o.id)
+        .where(_s.source_id == source_id, dated >= since_ms)
+    ).scalar_one_or_none()
+    return head(tx) if first is None else int(first) - 1
+
+
+def events_of(tx: sa.Connection, source_ids: Sequence[int]) -> int:
+    """How many events the log holds of these sources."""
+    total = sa.select(sa.func.coalesce(sa.func.sum(_s.events), 0)).where(_s.source_id.in_(list(source_ids)))
+    return int(tx.execute(total).scalar_one())

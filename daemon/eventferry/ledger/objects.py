@@ -1,0 +1,201 @@
+"""Objects in the ledger: seen once per version, then indexed, unchanged, quarantined, held or gone."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+import xxhash
+
+from eventferry import clock
+from eventferry.ledger import tables as t
+
+STATES = ("seen", "indexed", "unchanged", "quarantined", "held", "gone", "dropped")
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """An object version that no run has taken before."""
+
+    key: str
+    version: str
+    size: int
+    modified_ms: int
+    dated_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """An object version as the ledger knows it."""
+
+    id: int
+    source_id: int
+    key: str
+    version: str
+    size: int
+    modified_ms: int
+    dated_ms: int | None
+    state: str
+    reason: str | None
+    attempts: int
+    digest: str | None
+    bytes: int | None
+    events: int | None
+    bad: int | None
+    seen_ms: int
+
+
+_COLUMNS = [t.objects.c[name] for name in ObjectRow.__slots__]
+
+
+def hash_key(key: str) -> str:
+    """A short, fixed-width stand-in for a key of any length in unique indexes."""
+    return xxhash.xxh3_128_hexdigest(key.encode())
+
+
+def unknown_of(tx: sa.Connection, source_id: int, listed: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of these (key, version) pairs were never taken."""
+    hashes = {hash_key(key): key for key, _ in listed}
+    rows = tx.execute(
+        sa.select(t.objects.c.key_hash, t.objects.c.version).where(
+            t.objects.c.source_id == source_id, t.objects.c.key_hash.in_(list(hashes))
+        )
+    )
+    known = {(hashes[key_hash], version) for key_hash, version in rows}
+    return set(listed) - known
+
+
+def take(tx: sa.Connection, source_id: int, found: Iterable[NewObject]) -> None:
+    """Record new object versions as seen."""
+    now = clock.now_ms()
+    rows = [
+        {
+            "source_id": source_id,
+            "key": new.key,
+            "key_hash": hash_key(new.key),
+            "version": new.version,
+            "size": new.size,
+            "modified_ms": new.modified_ms,
+            "dated_ms": new.dated_ms,
+            "state": "seen",
+            "seen_ms": now,
+        }
+        for new in found
+    ]
+    if rows:
+        tx.execute(sa.insert(t.objects), rows)
+
+
+def due_for_index(tx: sa.Connection, source_id: int) -> list[ObjectRow]:
+    """Seen objects whose time has come, in the order in which they were taken."""
+    rows = tx.execute(
+        sa.select(*_COLUMNS)
+        .where(t.objects.c.source_id == source_id, t.objects.c.state == "seen", t.objects.c.next_ms <= clock.now_ms())
+        .order_by(t.objects.c.id)
+    )
+    return [ObjectRow(*row) for row in rows]
+
+
+def count_attempts(tx: sa.Connection, ids: Sequence[int]) -> None:
+    """Count an attempt before it starts, so that a crash is counted too."""
+    tx.execute(sa.update(t.objects).where(t.objects.c.id.in_(list(ids))).values(attempts=t.objects.c.attempts + 1))
+
+
+def uncount_attempt(tx: sa.Connection, object_id: int) -> None:
+    """Take back a counted attempt that was cut short by somebody else."""
+    tx.execute(sa.update(t.objects).where(t.objects.c.id == object_id).values(attempts=t.objects.c.attempts - 1))
+
+
+def get_object(tx: sa.Connection, object_id: int) -> ObjectRow:
+    """The object version of that id."""
+    return ObjectRow(*tx.execute(sa.select(*_COLUMNS).where(t.objects.c.id == object_id)).one())
+
+
+def indexed_before(tx: sa.Connection, row: ObjectRow) -> ObjectRow | None:
+    """The last version of the same key whose content is in the log."""
+    found = tx.execute(
+        sa.select(*_COLUMNS)
+        .where(
+            t.objects.c.source_id == row.source_id,
+            t.objects.c.key_hash == hash_key(row.key),
+            t.objects.c.state.in_(("indexed", "unchanged")),
+            t.objects.c.id != row.id,
+        )
+        .order_by(t.objects.c.finished_ms.desc(), t.objects.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if found is None else ObjectRow(*found)
+
+
+def finish_object(tx: sa.Connection, object_id: int, state: str, reason: str | None = None, **books: object) -> None:
+    """Give the object version its end state."""
+    assert state in STATES
+    tx.execute(
+        sa.update(t.objects)
+        .where(t.objects.c.id == object_id)
+        .values(state=state, reason=reason, finished_ms=clock.now_ms(), **books)
+    )
+
+
+def postpone_object(tx: sa.Connection, object_id: int, next_ms: int, reason: str) -> None:
+    """Try the object again later."""
+    tx.execute(sa.update(t.objects).where(t.objects.c.id == object_id).values(next_ms=next_ms, reason=reason))
+
+
+def record_bad_lines(tx: sa.Connection, object_id: int, samples: Iterable[tuple[int, int, int, str]]) -> None:
+    """Keep samples of bad lines: (line, offset, length, reason)."""
+    tx.execute(sa.delete(t.bad_lines).where(t.bad_lines.c.object_id == object_id))
+    rows = [
+        {"object_id": object_id, "line": line, "offset": offset, "length": length, "reason": reason}
+        for line, offset, length, reason in samples
+    ]
+    if rows:
+        tx.execute(sa.insert(t.bad_lines), rows)
+
+
+def find_objects(
+    tx: sa.Connection,
+    *,
+    state: str | None = None,
+    key: str | None = None,
+    source_id: int | None = None,
+    limit: int = 100,
+) -> list[ObjectRow]:
+    """Objects for the `files` command, newest first."""
+    query = sa.select(*_COLUMNS).order_by(t.objects.c.id.desc()).limit(limit)
+    if state:
+        query = query.where(t.objects.c.state == state)
+    if source_id:
+        query = query.where(t.objects.c.source_id == source_id)
+    if key:
+        query = (
+            query.where(t.objects.c.key_hash == hash_key(key))
+            if "*" not in key
+            else query.where(t.objects.c.key.op("GLOB")(key))
+        )
+    return [ObjectRow(*row) for row in tx.execute(query)]
+
+
+def count_in_state(tx: sa.Connection, source_id: int, state: str) -> int:
+    """How many object versions of the source are in that state."""
+    where = (t.objects.c.source_id == source_id) & (t.objects.c.state == state)
+    return int(tx.execute(sa.select(sa.func.count()).select_from(t.objects).where(where)).scalar_one())
+
+
+def requeue(tx: sa.Connection, object_ids: Sequence[int], reason: str | None = None) -> int:
+    """Make quarantined or held objects wait for indexing again, `released` from what held them; returns how many."""
+    done = tx.execute(
+        sa.update(t.objects)
+        .where(t.objects.c.id.in_(list(object_ids)), t.objects.c.state.in_(("quarantined", "held")))
+        .values(state="seen", attempts=0, next_ms=0, reason=reason, finished_ms=None)
+    )
+    return int(done.rowcount)
+
+
+def drop(tx: sa.Connection, object_ids: Sequence[int]) -> int:
+    """Give quarantined or held objects up; returns how many."""
+    done = tx.execute(
+        sa.update(t.objects)
+        .where(t.objects.c.id.in_(list(object_ids)), t.objects.c.state.in_(("quarantined", "held")))
+        .values(state="dropped", finished_ms=clock.now_ms())
+    )
+    return int(done.rowcount)

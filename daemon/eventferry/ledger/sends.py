@@ -1,0 +1,131 @@
+"""Sends: which message goes to which channel, and how far each got. All inside the caller's transaction."""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from eventferry.ledger import tables as t
+from eventferry.ledger.alerts import MESSAGE_COLUMNS, StoredMessage, read_message
+from eventferry.logs import redact
+
+_m = t.messages.c
+_s = t.sends.c
+
+# A persisted time further ahead than any back-off means that the clock was set back: due at once.
+LONGEST_WAIT_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class DueSend:
+    """A message that a channel should get now."""
+
+    channel: str
+    attempts: int  # earlier ones
+    message: StoredMessage
+
+
+def route(
+    tx: sa.Connection, choose: Callable[[StoredMessage, frozenset[str]], Iterable[str]]
+) -> list[tuple[StoredMessage, tuple[str, ...]]]:
+    """Give every new message to the channels that `choose` names, oldest first.
+
+    `choose` gets the message and the channels which were told of the problem that it continues.
+    """
+    done = []
+    for row in tx.execute(sa.select(*MESSAGE_COLUMNS).where(_m.routed.is_(False)).order_by(_m.id)).all():
+        message = read_message(row)
+        channels = tuple(choose(message, _told(tx, message)))
+        for channel in channels:
+            tx.execute(sa.insert(t.sends).values(message_id=message.id, channel=channel, state="pending", next_ms=0))
+        tx.execute(sa.update(t.messages).where(_m.id == message.id).values(routed=True))
+        done.append((message, channels))
+    return done
+
+
+def _told(tx: sa.Connection, message: StoredMessage) -> frozenset[str]:
+    if message.kind not in ("reminder", "recovered"):
+        return frozenset()
+    told = sa.select(_s.channel).join(t.messages, _m.id == _s.message_id)
+    same = (_m.cause == message.cause, _m.id < message.id, _m.created_ms >= message.since_ms)
+    # Who was spared the problem is spared its end.
+    return frozenset(tx.execute(told.where(*same, _s.state.in_(["pending", "sent"])).distinct()).scalars())
+
+
+def is_anything_due(tx: sa.Connection, now_ms: int) -> bool:
+    """Whether a message waits for its channels, or a channel for a message."""
+    unrouted = sa.select(_m.id).where(_m.routed.is_(False)).limit(1)
+    pending = sa.select(_s.message_id).where(*_due(now_ms)).limit(1)
+    return any(tx.execute(one).first() is not None for one in (unrouted, pending))
+
+
+def due_sends(tx: sa.Connection, channel: str, now_ms: int, limit: int = 500) -> list[DueSend]:
+    """What `channel` should get now, oldest first."""
+    chosen = sa.select(*MESSAGE_COLUMNS, _s.attempts).join(t.sends, _m.id == _s.message_id)
+    rows = tx.execute(chosen.where(_s.channel == channel, *_due(now_ms)).order_by(_m.id).limit(limit))
+    return [DueSend(channel, row.attempts, read_message(row)) for row in rows]
+
+
+def _due(now_ms: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return (_s.state == "pending", sa.or_(_s.next_ms <= now_ms, _s.next_ms > now_ms + LONGEST_WAIT_MS))
+
+
+def record_sent(tx: sa.Connection, message_id: int, channel: str, now_ms: int) -> None:
+    """The channel took the message."""
+    _change(tx, message_id, channel, state="sent", sent_ms=now_ms, attempts=_s.attempts + 1, error=None)
+
+
+def record_failed(tx: sa.Connection, message_id: int, channel: str, error: str, next_ms: int | None) -> None:
+    """The channel did not take the message; it is tried again at `next_ms`, never where that is None."""
+    change = {"state": "failed"} if next_ms is None else {"next_ms": next_ms}
+    _change(tx, message_id, channel, attempts=_s.attempts + 1, error=redact(error)[:500], **change)
+
+
+def record_suppressed(tx: sa.Connection, message_ids: Collection[int], channel: str, now_ms: int) -> None:
+    """The channel's rate cap kept these messages back for good."""
+    for message_id in message_ids:
+        _change(tx, message_id, channel, state="suppressed", sent_ms=now_ms)
+
+
+def add_send(tx: sa.Connection, message_id: int, channel: str) -> None:
+    """Give a message to one channel, past all rules; nobody else gets it."""
+    tx.execute(sa.insert(t.sends).values(message_id=message_id, channel=channel, state="pending", next_ms=0))
+    tx.execute(sa.update(t.messages).where(_m.id == message_id).values(routed=True))
+
+
+def postpone(tx: sa.Connection, channel: str, next_ms: int) -> None:
+    """Let everything that waits for `channel` wait until then: it is the channel that does not work."""
+    earlier = (_s.channel == channel, _s.state == "pending", _s.next_ms < next_ms)
+    tx.execute(sa.update(t.sends).where(*earlier).values(next_ms=next_ms))
+
+
+def drop_unknown_channels(tx: sa.Connection, known: Collection[str]) -> int:
+    """End what waits for channels that are no longer configured; returns how many sends."""
+    orphaned = (_s.state == "pending", _s.channel.not_in(list(known)))
+    done = tx.execute(sa.update(t.sends).where(*orphaned).values(state="failed", error="no longer configured"))
+    return done.rowcount
+
+
+def recent_sent_count(tx: sa.Connection, channel: str, since_ms: int, now_ms: int, except_event: str = "") -> int:
+    """Messages that `channel` took in that time."""
+    count = sa.select(sa.func.count()).select_from(t.sends.join(t.messages, _m.id == _s.message_id))
+    within = (_s.sent_ms > since_ms, _s.sent_ms <= now_ms, _m.event != except_event)
+    return int(tx.execute(count.where(_s.channel == channel, _s.state == "sent", *within)).scalar_one())
+
+
+def suppressed_count(tx: sa.Connection, channel: str, since_ms: int) -> int:
+    """Messages that the rate cap of `channel` kept back since then."""
+    chosen = (_s.channel == channel, _s.state == "suppressed", _s.sent_ms > since_ms)
+    return int(tx.execute(sa.select(sa.func.count()).select_from(t.sends).where(*chosen)).scalar_one())
+
+
+def prune_messages(tx: sa.Connection, before_ms: int) -> int:
+    """Forget messages older than that which wait for nobody; returns how many."""
+    waiting = sa.select(_s.message_id).where(_s.state == "pending")
+    old = (_m.created_ms < before_ms, _m.routed.is_(True), _m.id.not_in(waiting))
+    tx.execute(sa.delete(t.sends).where(_s.message_id.in_(sa.select(_m.id).where(*old))))
+    return tx.execute(sa.delete(t.messages).where(*old)).rowcount
+
+
+def _change(tx: sa.Connection, message_id: int, channel: str, **values: object) -> None:
+    tx.execute(sa.update(t.sends).where(_s.message_id == message_id, _s.channel == channel).values(**values))

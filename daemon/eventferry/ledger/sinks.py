@@ -1,0 +1,203 @@
+"""Sinks in the ledger: their identity, state and cursors."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from eventferry import clock
+from eventferry.ledger import tables as t
+
+# A cursor on (position, ALL) has planned the whole segment at `position`.
+ALL = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class SinkRow:
+    """A sink as the ledger knows it."""
+
+    id: int
+    name: str
+    identity: str
+    type: str
+    epoch: int
+    state: str
+    enabled: bool
+    reason: str | None
+    since_ms: int | None
+    probe_ms: int | None
+    failures: int
+    failing_since_ms: int | None
+    transform: str
+    created_ms: int
+    delivered_ms: int | None
+    accepted: int
+
+
+_COLUMNS = [t.sinks.c[name] for name in SinkRow.__slots__]
+
+
+def get_sink(tx: sa.Connection, name: str) -> SinkRow | None:
+    """The sink of that name, or None."""
+    row = tx.execute(sa.select(*_COLUMNS).where(t.sinks.c.name == name)).one_or_none()
+    return None if row is None else SinkRow(*row)
+
+
+def get_sink_by_id(tx: sa.Connection, sink_id: int) -> SinkRow:
+    """The sink of that id."""
+    return SinkRow(*tx.execute(sa.select(*_COLUMNS).where(t.sinks.c.id == sink_id)).one())
+
+
+def all_sinks(tx: sa.Connection) -> list[SinkRow]:
+    """Every sink ever registered."""
+    return [SinkRow(*row) for row in tx.execute(sa.select(*_COLUMNS).order_by(t.sinks.c.id))]
+
+
+def register_sink(tx: sa.Connection, name: str, type_: str, *, renamed_from: str | None = None) -> SinkRow:
+    """Find or create the sink; a known one is enabled again."""
+    if renamed_from and get_sink(tx, name) is None:
+        tx.execute(sa.update(t.sinks).where(t.sinks.c.name == renamed_from).values(name=name))
+    row = get_sink(tx, name)
+    if row is None:
+        tx.execute(
+            sa.insert(t.sinks).values(name=name, identity=name, type=type_, state="active", created_ms=clock.now_ms())
+        )
+    else:
+        tx.execute(sa.update(t.sinks).where(t.sinks.c.id == row.id).values(type=type_, enabled=True, disabled_ms=None))
+    found = get_sink(tx, name)
+    assert found is not None
+    return found
+
+
+def disable_sinks_except(tx: sa.Connection, names: set[str]) -> None:
+    """Mark sinks that are no longer configured or switched off; their cursors stay."""
+    tx.execute(
+        sa.update(t.sinks)
+        .where(t.sinks.c.name.not_in(list(names)), t.sinks.c.enabled)
+        .values(enabled=False, disabled_ms=clock.now_ms())
+    )
+
+
+def rename(tx: sa.Connection, what: str, old: str, new: str) -> bool:
+    """Give a "sink" or "source" another name; its memory comes along. False where that cannot be."""
+    table = {"sink": t.sinks, "source": t.sources}[what]
+    names = set(tx.execute(sa.select(table.c.name)).scalars())
+    if old not in names or new in names:
+        return False
+    tx.execute(sa.update(table).where(table.c.name == old).values(name=new))
+    return True
+
+
+def forget_failures(tx: sa.Connection, sink_id: int) -> None:
+    """A person says that the sink is mended: patience begins anew."""
+    tx.execute(sa.update(t.sinks).where(t.sinks.c.id == sink_id).values(failures=0, failing_since_ms=None))
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A sink's place in a source: all up to (position, byte) is planned."""
+
+    position: int
+    byte: int
+    left_events: int  # of the segment at `position`
+    start_position: int
+
+
+def cursor_of(tx: sa.Connection, sink_id: int, source_id: int) -> Cursor | None:
+    """The sink's place in the source, or None where it has none yet."""
+    row = tx.execute(
+        sa.select(t.cursors.c.position, t.cursors.c.byte, t.cursors.c.left_events, t.cursors.c.start_position).where(
+            t.cursors.c.sink_id == sink_id, t.cursors.c.source_id == source_id
+        )
+    ).one_or_none()
+    return None if row is None else Cursor(*row)
+
+
+def start_cursor(tx: sa.Connection, sink_id: int, source_id: int, start_position: int) -> None:
+    """Give a sink its first place in a source: nothing up to `start_position` is owed."""
+    tx.execute(
+        sa.insert(t.cursors).values(
+            sink_id=sink_id, source_id=source_id, start_position=start_position, position=start_position, byte=ALL
+        )
+    )
+
+
+def move_cursor(
+    tx: sa.Connection, sink_id: int, source_id: int, position: int, byte: int, left_events: int = 0
+) -> None:
+    """All up to (position, byte) is planned."""
+    tx.execute(
+        sa.update(t.cursors)
+        .where(t.cursors.c.sink_id == sink_id, t.cursors.c.source_id == source_id)
+        .values(position=position, byte=byte, left_events=left_events)
+    )
+
+
+def set_state(
+    tx: sa.Connection, sink_id: int, state: str, reason: str | None = None, probe_ms: int | None = None
+) -> None:
+    """active, held (with the reason and when to probe) or paused."""
+    since = sa.case((t.sinks.c.state == state, t.sinks.c.since_ms), else_=clock.now_ms())
+    tx.execute(
+        sa.update(t.sinks)
+        .where(t.sinks.c.id == sink_id)
+        .values(state=state, reason=reason, probe_ms=probe_ms, since_ms=since)
+    )
+
+
+def note_failure(tx: sa.Connection, sink_id: int) -> SinkRow:
+    """Count a failed call in a row."""
+    since = sa.func.coalesce(t.sinks.c.failing_since_ms, clock.now_ms())
+    tx.execute(
+        sa.update(t.sinks)
+        .where(t.sinks.c.id == sink_id)
+        .values(failures=t.sinks.c.failures + 1, failing_since_ms=since)
+    )
+    return get_sink_by_id(tx, sink_id)
+
+
+def note_delivered(tx: sa.Connection, sink_id: int) -> None:
+    """The sink took something: failures in a row are over, a held sink is active again."""
+    tx.execute(
+        sa.update(t.sinks)
+        .where(t.sinks.c.id == sink_id)
+        .values(failures=0, failing_since_ms=None, delivered_ms=clock.now_ms(), accepted=t.sinks.c.accepted + 1)
+    )
+
+
+def remember_transform(tx: sa.Connection, fingerprint: str, definition: str) -> None:
+    """Keep the definition behind a transform's fingerprint."""
+    if (
+        fingerprint
+        and not tx.execute(
+            sa.select(t.transforms.c.fingerprint).where(t.transforms.c.fingerprint == fingerprint)
+        ).one_or_none()
+    ):
+        tx.execute(sa.insert(t.transforms).values(fingerprint=fingerprint, definition=definition))
+
+
+def recall_transform(tx: sa.Connection, fingerprint: str) -> str:
+    """The definition behind a transform's fingerprint; "" for the identity."""
+    if not fingerprint:
+        return ""
+    found = tx.execute(sa.select(t.transforms.c.definition).where(t.transforms.c.fingerprint == fingerprint))
+    return str(found.scalar_one())
+
+
+def set_transform(tx: sa.Connection, sink_id: int, fingerprint: str) -> None:
+    """The transform under which new batches of the sink are cut."""
+    tx.execute(sa.update(t.sinks).where(t.sinks.c.id == sink_id).values(transform=fingerprint))
+
+
+def new_epoch(tx: sa.Connection, sink_id: int) -> int:
+    """Begin a new epoch: from now on every batch of the sink has a new id."""
+    tx.execute(sa.update(t.sinks).where(t.sinks.c.id == sink_id).values(epoch=t.sinks.c.epoch + 1))
+    return get_sink_by_id(tx, sink_id).epoch
+
+
+def has_open_batches(tx: sa.Connection, sink_id: int, transform: str) -> bool:
+    """Whether batches cut under this transform were attempted and have no end yet."""
+    b = t.batches.c
+    where = (
+        (b.sink_id == sink_id) & (b.transform == transform) & b.state.in_(("sending", "waiting", "suspect", "planned"))
+    )
+    return tx.execute(sa.select(b.seq).where(where, b.attempts > 0).limit(1)).one_or_none() is not None

@@ -1,0 +1,280 @@
+"""Index: read each new file once, whole, before anything of it is sent; append its segments to the log."""
+
+import collections
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from eventferry import clock
+from eventferry.ledger import Ledger, alerts, log, objects
+from eventferry.ledger.objects import ObjectRow
+from eventferry.logs import get_logger
+from eventferry.pipeline.scan import Known, ScanFailure, ScanLimits, ScanResult, ScanSpec, scan
+from eventferry.pipeline.source import Source
+
+logger = get_logger()
+
+# Files travel to a worker in packs: a pack is one task and one commit, so that tiny files cost neither.
+PACK_BYTES = 1024 * 1024
+PACK_FILES = 100
+# A worker that dies three times on the same file takes the file into quarantine, not the daemon down.
+MAX_KILLS = 3
+# A share of bad lines means something only from this many lines on.
+MIN_LINES_TO_JUDGE = 20
+
+Outcome = ScanResult | ScanFailure
+
+
+@dataclass(frozen=True, slots=True)
+class ScanItem:
+    """An object version and what its worker was told."""
+
+    row: ObjectRow
+    spec: ScanSpec
+
+
+@dataclass(slots=True)
+class Indexed:
+    """The totals of one pass."""
+
+    files: int = 0
+    events: int = 0
+    bytes: int = 0
+    bad: int = 0
+    quarantined: int = 0
+    postponed: int = 0
+
+
+class Indexer:
+    """Runs scans on an executor and commits their results in the order in which the files were taken."""
+
+    def __init__(self, ledger: Ledger, make_executor: Callable[[], Executor], width: int) -> None:
+        self._ledger = ledger
+        self._make = make_executor
+        self._width = max(1, width) * 2  # packs under way: one at work and one waiting for each process
+        self._executor: Executor | None = None
+
+    def index(self, source: Source, progress: Callable[[Indexed], None] = lambda _: None) -> Indexed:
+        """Index every object of the source that is due. Bad files raise nothing; they are recorded."""
+        totals = Indexed()
+        with self._ledger.read() as tx:
+            due = objects.due_for_index(tx, source.id)
+        due = list({row.key: row for row in reversed(due)}.values())[::-1]  # of two versions the older one first
+        # What was interrupted before may be what killed its worker: it runs alone.
+        suspects = [[row] for row in due if row.attempts]
+        packs = _packs(row for row in due if not row.attempts)
+        for pack, outcomes in itertools.chain(self._scan(source, suspects, 1), self._scan(source, packs, self._width)):
+            self._commit(source, pack, outcomes, totals)
+            progress(totals)
+        return totals
+
+    def close(self) -> None:
+        """Let the workers go; a scan under way is simply repeated by the next start."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+    def _scan(
+        self, source: Source, packs: Iterable[list[ObjectRow]], width: int
+    ) -> Iterator[tuple[list[ScanItem], list[Outcome]]]:
+        """Scan packs, up to `width` at a time; yields in submission order."""
+        waiting: collections.deque[tuple[list[ScanItem], Future[list[Outcome]]]] = collections.deque()
+        for rows in packs:
+            waiting.append(self._submit(source, rows))
+            if len(waiting) >= width:
+                yield self._collect(source, *waiting.popleft())
+        while waiting:
+            yield self._collect(source, *waiting.popleft())
+
+    def _submit(self, source: Source, rows: list[ObjectRow]) -> tuple[list[ScanItem], Future[list[Outcome]]]:
+        with self._ledger.write() as tx:
+            objects.count_attempts(tx, [row.id for row in rows])
+            pack = [ScanItem(row, _spec(tx, source, row)) for row in rows]
+        specs = [item.spec for item in pack]
+        try:
+            return pack, self._workers().submit(scan_pack, specs)
+        except BrokenProcessPool:
+            self.close()
+            return pack, self._workers().submit(scan_pack, specs)
+
+    def _workers(self) -> Executor:
+        if self._executor is None:
+            self._executor = self._make()
+        return self._executor
+
+    def _collect(
+        self, source: Source, pack: list[ScanItem], future: Future[list[Outcome]]
+    ) -> tuple[list[ScanItem], list[Outcome]]:
+        """The outcomes of a pack; after a broken pool its files run again one by one."""
+        try:
+            return pack, future.result()
+        except (BrokenProcessPool, CancelledError):
+            self.close()
+        if len(pack) > 1:
+            with self._ledger.write() as tx:  # not each of them was at fault
+                for item in pack:
+                    objects.uncount_attempt(tx, item.row.id)
+        return pack, [self._scan_suspect(source, item.row) for item in pack]
+
+    def _scan_suspect(self, source: Source, row: ObjectRow) -> Outcome:
+        """Scan one file alone until it ends or has killed its worker too often."""
+        while True:
+            with self._ledger.read() as tx:
+                kills = objects.get_object(tx, row.id).attempts
+            if kills >= MAX_KILLS:
+                return ScanFailure("killed", f"killed its worker process {kills} times", 0)
+            try:
+                return self._submit(source, [row])[1].result()[0]
+            except BrokenProcessPool:
+                self.close()
+
+    def _commit(self, source: Source, pack: Sequence[ScanItem], outcomes: Sequence[Outcome], totals: Indexed) -> None:
+        with self._ledger.write() as tx:
+            position = log.head(tx) + 1
+            for item, outcome in zip(pack, outcomes, strict=True):
+                decision = decide(source, item, outcome, clock.now_ms())
+                position = _record(tx, source, item.row, outcome, decision, position)
+                totals.files += decision.state == "indexed"
+                totals.quarantined += decision.state == "quarantined"
+                totals.postponed += decision.state == "later"
+                if isinstance(outcome, ScanResult) and decision.state == "indexed":
+                    totals.events += outcome.events
+                    totals.bytes += outcome.bytes
+                    totals.bad += outcome.bad
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of an object version after its scan."""
+
+    state: str  # indexed | unchanged | quarantined | held | gone | later
+    reason: str | None = None
+    retry_ms: int = 0
+
+
+def decide(source: Source, item: ScanItem, outcome: Outcome, now_ms: int) -> Decision:
+    """Pure: the object's state after a scan."""
+    settings, row = source.settings, item.row
+    if isinstance(outcome, ScanFailure):
+        return _decide_failure(source, row, outcome, now_ms)
+    judged = outcome.events + outcome.bad
+    if judged >= MIN_LINES_TO_JUDGE and outcome.bad > settings.bad_share * judged and row.reason != RELEASED:
+        return Decision(
+            "quarantined", f"{outcome.bad} of {judged} lines are bad, more than bad_share = {settings.bad_share}"
+        )
+    if outcome.unchanged:
+        return Decision("unchanged")
+    replaced = item.spec.known is not None
+    if replaced and outcome.grew_from is None and settings.on_change == "hold" and row.reason != RELEASED:
+        return Decision("held", "its content was replaced by other bytes after it had been indexed")
+    return Decision("indexed")
+
+
+# A person's `files release` leaves this reason on the row: deliver it in spite of what held it.
+RELEASED = "released"
+
+
+def _decide_failure(source: Source, row: ObjectRow, failure: ScanFailure, now_ms: int) -> Decision:
+    if failure.kind == "unreadable":
+        age_ms = now_ms - row.modified_ms
+        patience_ms = int(source.settings.unreadable_after.total_seconds() * 1000)
+        if age_ms < patience_ms:  # it may still be being written
+            return Decision("later", failure.reason, now_ms + min(patience_ms - age_ms, 60_000))
+        return Decision("quarantined", f"{failure.reason} (readable up to byte {failure.offset:,})")
+    if failure.kind == "killed":
+        return Decision("quarantined", failure.reason)
+    if failure.kind in ("gone", "changed"):  # never indexed; the next listing brings what is there now
+        return Decision("gone", failure.reason)
+    return Decision("later", failure.reason, now_ms + min(60_000 * 2 ** min(row.attempts, 5), 1_800_000))
+
+
+def _record(
+    tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, decision: Decision, position: int
+) -> int:
+    """Write the decision down; returns the next free position of the log."""
+    if decision.state == "later":
+        objects.postpone_object(tx, row.id, decision.retry_ms, decision.reason or "")
+        objects.uncount_attempt(tx, row.id)
+        return position
+    books: dict[str, object] = {}
+    if isinstance(outcome, ScanResult):
+        books = {"digest": outcome.digest, "bytes": outcome.bytes, "base": outcome.grew_from or 0}
+        if decision.state != "unchanged":
+            names = ("lines", "events", "bad", "blank", "untimed")
+            books |= {name: getattr(outcome, name) for name in names}
+            samples = [(bad.line, bad.offset, bad.length, bad.reason) for bad in outcome.samples]
+            objects.record_bad_lines(tx, row.id, samples)
+        if decision.state == "indexed":
+            position = log.append(tx, source.id, row.id, outcome.segments, position)
+    objects.finish_object(tx, row.id, decision.state, decision.reason, **books)
+    _alert(tx, source, row, outcome, decision)
+    return position
+
+
+def _alert(tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, decision: Decision) -> None:
+    """One condition per source and cause, however many files: a storm of bad files is one message."""
+    if decision.state in ("quarantined", "held"):
+        word = "quarantined" if decision.state == "quarantined" else "held"
+        alerts.open_condition(
+            tx,
+            cause=f"file.{word}:{source.name}",
+            level="error",
+            event=f"file.{word}",
+            subject=f"A file of source {source.name} is {word} and not delivered: {row.key}",
+            detail=decision.reason or "",
+            command=f"eventferry files list --state {word} --source {source.name}",
+            fields={"source": source.name, "key": row.key},
+        )
+        logger.error(f"file.{word}", source=source.name, key=row.key, reason=decision.reason)
+    if isinstance(outcome, ScanResult) and outcome.bad and decision.state == "indexed":
+        first = outcome.samples[0]
+        alerts.open_condition(
+            tx,
+            cause=f"lines.bad:{source.name}",
+            level="warning",
+            event="lines.bad",
+            subject=f"Files of source {source.name} hold bad lines; they are skipped and recorded",
+            detail=f"{outcome.bad} in {row.key}, the first in line {first.line}: {first.reason}",
+            command=f"eventferry files list --bad --source {source.name}",
+            fields={"source": source.name, "key": row.key},
+        )
+
+
+def scan_pack(specs: Sequence[ScanSpec]) -> list[Outcome]:
+    """Scan several files, in a worker process."""
+    return [scan(spec) for spec in specs]
+
+
+def _spec(tx: sa.Connection, source: Source, row: ObjectRow) -> ScanSpec:
+    settings = source.settings
+    before = objects.indexed_before(tx, row)
+    known = None
+    if before is not None and before.digest is not None and before.bytes is not None:
+        known = Known(before.bytes, before.digest)
+    return ScanSpec(
+        store=source.spec,
+        key=row.key,
+        version=row.version,
+        times=tuple(settings.time_field),
+        concatenated=settings.concatenated,
+        limits=ScanLimits(max_line_bytes=settings.max_line, max_bytes=settings.max_size, max_ratio=settings.max_ratio),
+        known=known,
+    )
+
+
+def _packs(rows: Iterable[ObjectRow]) -> Iterator[list[ObjectRow]]:
+    """Pure: objects in packs of about PACK_BYTES stored bytes, in order."""
+    pack: list[ObjectRow] = []
+    size = 0
+    for row in rows:
+        if pack and (size + row.size > PACK_BYTES or len(pack) >= PACK_FILES):
+            yield pack
+            pack, size = [], 0
+        pack.append(row)
+        size += row.size
+    if pack:
+        yield pack

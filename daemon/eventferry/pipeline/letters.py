@@ -1,0 +1,52 @@
+"""Dead letters that a person sends once more."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import sqlalchemy as sa
+
+from eventferry import clock
+from eventferry.ledger import alerts, dead_letters, sinks
+from eventferry.ledger.dead_letters import DeadLetterRow
+from eventferry.pipeline.outcome import Ending, backoff_ms, judge
+from eventferry.pipeline.record import Rules
+from eventferry.sink import Batch
+
+
+@dataclass(frozen=True)
+class LetterCall:
+    """A dead letter on its way."""
+
+    letter: DeadLetterRow
+    identity: str
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The letter as a batch of its own, with an id of its own."""
+        letter = self.letter
+        assert letter.body is not None
+        name = f"{self.identity}:dead-letter:{letter.id}:{letter.place}"
+        batch_id = hashlib.sha256(name.encode()).hexdigest()[:32]
+        return Batch(batch_id, letter.body, letter.events, locate=lambda _: letter.place)
+
+
+def record_letter(tx: sa.Connection, rules: Rules, call: LetterCall, error: BaseException | None) -> None:
+    """Write down how the retry of a dead letter ended."""
+    verdict = judge(error, call.letter.events)
+    match verdict.ending:
+        case Ending.DELIVERED:
+            dead_letters.set_state(tx, [call.letter.id], "delivered", drop_body=True)
+            sinks.note_delivered(tx, rules.sink_id)
+            close_if_none_left(tx, rules.sink_id, rules.name)
+        case Ending.RETRY | Ending.BUG:
+            wait = backoff_ms(call.letter.attempts + 1, rules.retry_first, rules.retry_max, verdict.retry_after)
+            dead_letters.postpone(tx, call.letter.id, clock.now_ms() + wait)
+        case _:
+            dead_letters.refuse_again(tx, call.letter.id, verdict.reason)
+
+
+def close_if_none_left(tx: sa.Connection, sink_id: int, name: str) -> None:
+    """The alert about dead letters ends with the last one that waits."""
+    if not dead_letters.find(tx, sink_id=sink_id, state="waiting", limit=1):
+        alerts.close_condition(tx, f"events.dead:{name}")

@@ -1,0 +1,89 @@
+"""What an attempt's ending means: pure judgement of the answers that sinks give."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from eventferry.sink import (
+    BatchRejected,
+    BatchTooLarge,
+    EventsRejected,
+    SinkMisconfigured,
+    SinkUnavailable,
+)
+
+# The same unknown exception so often in a row is taken for something in the batch: bisect.
+BUGS_BEFORE_BISECT = 5
+# A sink may ask for patience, but not for ever.
+MAX_RETRY_AFTER = 3600.0
+
+
+class Overdue(Exception):
+    """The call did not return within its total deadline; its instance and its result are lost."""
+
+
+class Ending(StrEnum):
+    """What to do after an attempt."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"  # later, the same batch
+    HOLD = "hold"  # a person must mend the sink
+    REFUSED = "refused"  # bisect, or believe it of a single event
+    TOO_LARGE = "too_large"  # halve
+    SOME_REFUSED = "some_refused"  # these events; the rest is taken
+    BUG = "bug"  # unknown exception
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An attempt's ending, with what there is to know of it."""
+
+    ending: Ending
+    reason: str = ""
+    unknown: bool = False  # the attempt may have taken effect
+    retry_after: float | None = None  # seconds, the sink's own wish
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+
+def judge(error: BaseException | None, events: int) -> Verdict:
+    """The verdict on a call that returned (None) or raised, for a batch of `events` events."""
+    match error:
+        case None:
+            return Verdict(Ending.DELIVERED)
+        case SinkUnavailable():
+            after = error.retry_after
+            after = None if after is None else min(max(after, 0.0), MAX_RETRY_AFTER)
+            return Verdict(Ending.RETRY, str(error), unknown=not error.untouched, retry_after=after)
+        case Overdue():
+            return Verdict(Ending.RETRY, str(error), unknown=True)
+        case SinkMisconfigured():
+            return Verdict(Ending.HOLD, str(error))
+        case BatchTooLarge():
+            return Verdict(Ending.TOO_LARGE, str(error))
+        case BatchRejected():
+            return Verdict(Ending.REFUSED, str(error))
+        case EventsRejected():
+            return _judge_some(error, events)
+        case _:
+            return Verdict(Ending.BUG, f"{type(error).__name__}: {error}", unknown=True)
+
+
+def _judge_some(error: EventsRejected, events: int) -> Verdict:
+    refused = {position: why for position, why in error.reasons.items() if 0 <= position < events}
+    if len(refused) != len(error.reasons) or not refused:
+        return Verdict(
+            Ending.BUG, f"EventsRejected names positions outside the batch of {events}: {error}", unknown=True
+        )
+    if len(refused) == events:  # nothing was taken: judged like any whole refusal
+        return Verdict(Ending.REFUSED, next(iter(refused.values())))
+    return Verdict(Ending.SOME_REFUSED, str(error), refused=refused)
+
+
+def backoff_ms(attempt: int, first: float, most: float, retry_after: float | None) -> int:
+    """How long to wait after `attempt` failures, in ms: capped, full jitter, never before the sink's own wish."""
+    ceiling = min(most, first * 2 ** min(attempt - 1, 30))
+    wait = random.uniform(first / 2, max(ceiling, first / 2))  # noqa: S311 - jitter, not a secret
+    if retry_after is not None:
+        wait = retry_after + random.uniform(0, first)  # noqa: S311
+    return int(wait * 1000)

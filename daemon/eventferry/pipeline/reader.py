@@ -1,0 +1,99 @@
+"""Reading segments back: one forward pass over each object, every range checked against its digest."""
+
+from typing import Protocol
+
+import xxhash
+
+from eventferry.errors import ObjectChanged, StoreError, UnreadableObject
+from eventferry.ledger.log import LogSegment
+from eventferry.pipeline.source import Source
+from eventferry.store import Store
+from eventferry.store.opening import StreamLimits, open_stream
+
+SKIP_BYTES = 1024 * 1024
+
+
+class Readable(Protocol):
+    """What is read of a stream."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class SegmentReader:
+    """Reads segments of one source; consecutive ones of an object come out of one open stream."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._store: Store | None = None
+        self._stream: Readable | None = None
+        self._object_id = 0
+        self._at = 0
+        self._last: tuple[int, bytes] = (0, b"")
+
+    def read(self, segment: LogSegment) -> bytes:
+        """The raw bytes of the segment. Raises ObjectGone, ObjectChanged, StoreError."""
+        if self._last[0] == segment.position:  # a batch ended inside it: the next one begins there
+            return self._last[1]
+        try:
+            raw = self._read(segment)
+        except UnreadableObject as error:  # it was readable when it was indexed: other bytes under the same version
+            self.close()
+            raise ObjectChanged(f"{segment.key}: {error}; it was readable when it was indexed") from error
+        except (StoreError, OSError) as error:
+            self.close()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{segment.key}: {error}") from error
+        if xxhash.xxh3_128_hexdigest(raw) != segment.digest:
+            self.close()
+            raise ObjectChanged(f"{segment.key}: its bytes differ from those that were indexed")
+        self._last = (segment.position, raw)
+        return raw
+
+    def _read(self, segment: LogSegment) -> bytes:
+        if self._stream is None or self._object_id != segment.object_id or self._at > segment.start:
+            self._reopen(segment)
+        assert self._stream is not None
+        while self._at < segment.start:
+            skipped = len(self._stream.read(min(SKIP_BYTES, segment.start - self._at)))
+            if not skipped:
+                raise ObjectChanged(f"{segment.key}: it ends at byte {self._at:,}, before byte {segment.start:,}")
+            self._at += skipped
+        raw = read_exactly(self._stream, segment.end - segment.start)
+        self._at += len(raw)
+        return raw
+
+    def _reopen(self, segment: LogSegment) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        if self._store is None:
+            self._store = self._source.open()
+        settings = self._source.settings
+        limits = StreamLimits(max_bytes=settings.max_size, max_ratio=settings.max_ratio)
+        self._stream = open_stream(
+            self._store, segment.key, segment.version, concatenated=settings.concatenated, limits=limits
+        )
+        self._object_id, self._at = segment.object_id, 0
+
+    def close(self) -> None:
+        """Let go of the stream and the store; the next read opens them again."""
+        if self._stream is not None:
+            self._stream.close()
+        if self._store is not None:
+            self._store.close()
+        self._stream = self._store = None
+        self._last = (0, b"")
+
+
+def read_exactly(stream: Readable, size: int) -> bytes:
+    """`size` bytes of the stream, fewer only at its end."""
+    first = stream.read(size)
+    if len(first) == size or not first:
+        return first
+    pieces = [first]
+    missing = size - len(first)
+    while missing and (piece := stream.read(missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,251 @@
+"""Writes the ending of an attempt down: batch, sink, dead letters and alerts in one transaction."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from eventferry import clock
+from eventferry.ledger import alerts, batches, dead_letters, sinks
+from eventferry.ledger.batches import BatchRow, PlannedBatch
+from eventferry.ledger.dead_letters import DeadLetter
+from eventferry.ledger.identity import batch_id
+from eventferry.ledger.sinks import SinkRow
+from eventferry.logs import get_logger
+from eventferry.pipeline.material import Material
+from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, Ending, Verdict, backoff_ms
+
+logger = get_logger()
+
+# So many refused single events, with nothing accepted since, are taken for a fault of the sink, not of the events.
+SUSPECTS_BEFORE_HOLD = 3
+# A sink that fails this long needs a person.
+PATIENCE_MS = 15 * 60 * 1000
+FAILURES_BEFORE_WARNING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration says about the sink's failures."""
+
+    sink_id: int
+    name: str
+    identity: str
+    retry_first: float  # s
+    retry_max: float  # s
+    probe_ms: int
+    max_dead_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """A batch whose attempt ended, with its events in memory and its source's identity."""
+
+    row: BatchRow
+    material: Material
+    source: str
+
+
+def record(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdict) -> None:
+    """Write down how the attempt ended and what follows from it."""
+    row, material = attempted.row, attempted.material
+    match verdict.ending:
+        case Ending.DELIVERED:
+            _delivered(tx, rules, attempted, {})
+        case Ending.SOME_REFUSED:
+            if not _has_room(tx, rules, material):
+                hold(tx, rules, "the store of dead letters is full", row)
+            else:
+                _delivered(tx, rules, attempted, dict(verdict.refused))
+        case Ending.HOLD:
+            hold(tx, rules, verdict.reason, row)
+        case Ending.RETRY:
+            _retry(tx, rules, row, verdict)
+        case Ending.REFUSED | Ending.TOO_LARGE:
+            _refused(tx, rules, attempted, verdict)
+        case Ending.BUG:
+            logger.error("sink.raised", sink=rules.name, batch=row.id, error=verdict.reason)
+            if row.bugs + 1 >= BUGS_BEFORE_BISECT:
+                _refused(tx, rules, attempted, verdict)
+            else:
+                _retry(tx, rules, row, verdict, bugs=row.bugs + 1)
+
+
+def _delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: dict[int, str]) -> None:
+    row = attempted.row
+    if not batches.end_batch(tx, row.seq, "delivered", dead_events=len(refused)):
+        return  # a late result: another attempt has already been recorded
+    sinks.note_delivered(tx, rules.sink_id)
+    _bury(tx, rules, attempted, refused.items(), "refused")
+    for suspect in batches.suspects(tx, rules.sink_id):  # the sink does take events: what it refused was content
+        batches.postpone(
+            tx, suspect.seq, next_ms=0, error=suspect.error or "", unknown=suspect.unknown, state="planned"
+        )
+    sink = sinks.get_sink_by_id(tx, rules.sink_id)
+    if sink.state == "held":
+        sinks.set_state(tx, rules.sink_id, "active")
+        batches.wake(tx, rules.sink_id)
+        logger.info("sink.recovered", sink=rules.name)
+    for cause in ("sink.held", "sink.unavailable"):
+        alerts.close_condition(tx, f"{cause}:{rules.name}")
+
+
+def _retry(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, bugs: int = 0) -> None:
+    sink = sinks.note_failure(tx, rules.sink_id)
+    wait = backoff_ms(sink.failures, rules.retry_first, rules.retry_max, verdict.retry_after)
+    batches.postpone(
+        tx, row.seq, next_ms=clock.now_ms() + wait, error=verdict.reason, unknown=verdict.unknown, bugs=bugs
+    )
+    if sink.state == "held":
+        sinks.set_state(tx, rules.sink_id, "held", verdict.reason, clock.now_ms() + rules.probe_ms)
+        return
+    logger.warning(
+        "batch.postponed",
+        sink=rules.name,
+        batch=row.id,
+        attempt=row.attempts,
+        error=verdict.reason,
+        seconds=wait / 1000,
+    )
+    if sink.failures < FAILURES_BEFORE_WARNING:
+        return
+    failing_ms = clock.now_ms() - (sink.failing_since_ms or clock.now_ms())
+    alerts.open_condition(
+        tx,
+        cause=f"sink.unavailable:{rules.name}",
+        level="error" if failing_ms >= PATIENCE_MS else "warning",
+        event="sink.unavailable",
+        subject=f"Sink {rules.name} does not answer as it should; its events wait",
+        detail=verdict.reason,
+        command=f"eventferry status --sink {rules.name}",
+        fields={"sink": rules.name},
+    )
+
+
+def hold(tx: sa.Connection, rules: Rules, reason: str, row: BatchRow | None = None) -> None:
+    """Stop sending to the sink until a person mends it; it is probed slowly in the meantime."""
+    probe_ms = clock.now_ms() + rules.probe_ms
+    sinks.note_failure(tx, rules.sink_id)
+    if row is not None:
+        batches.postpone(tx, row.seq, next_ms=0, error=reason, unknown=False)
+    was = sinks.get_sink_by_id(tx, rules.sink_id)
+    sinks.set_state(tx, rules.sink_id, "held", reason, probe_ms)
+    if was.state != "held":
+        logger.error("sink.held", sink=rules.name, reason=reason)
+    alerts.open_condition(
+        tx,
+        cause=f"sink.held:{rules.name}",
+        level="error",
+        event="sink.held",
+        subject=f"Sink {rules.name} is held: it needs a person",
+        detail=reason,
+        command=f"eventferry status --sink {rules.name}; once it is mended: eventferry resume {rules.name}",
+        fields={"sink": rules.name},
+    )
+
+
+def _refused(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdict) -> None:
+    """Split what is refused until single events are left; those are believed once the sink takes others."""
+    row = attempted.row
+    sink = sinks.get_sink_by_id(tx, rules.sink_id)
+    batches.mark_refused(tx, row.seq, sink.accepted)
+    refused_at = sink.accepted if row.refused_at is None else row.refused_at
+    if sink.state == "held":  # a probe: still refused
+        _suspect(tx, rules, row, verdict, sink)
+    elif attempted.material.events > 1:
+        _split(tx, rules, attempted, verdict, refused_at)
+    elif sink.accepted > refused_at:
+        if _has_room(tx, rules, attempted.material):
+            batches.end_batch(tx, row.seq, "dead", error=verdict.reason, dead_events=1)
+            kind = "too_large" if verdict.ending is Ending.TOO_LARGE else "refused"
+            _bury(tx, rules, attempted, [(0, verdict.reason)], kind)
+        else:
+            hold(tx, rules, "the store of dead letters is full", row)
+    else:
+        _suspect(tx, rules, row, verdict, sink)
+
+
+def _suspect(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, sink: SinkRow) -> None:
+    batches.postpone(tx, row.seq, next_ms=0, error=verdict.reason, unknown=verdict.unknown, state="suspect")
+    count = len(batches.suspects(tx, rules.sink_id))
+    if sink.state == "held" or count >= SUSPECTS_BEFORE_HOLD:
+        hold(tx, rules, f"it refuses everything offered: {verdict.reason}")
+
+
+def hold_on_suspects(tx: sa.Connection, rules: Rules) -> None:
+    """Nothing is left to send but events that were refused, and the sink took nothing since: a person decides."""
+    found = batches.suspects(tx, rules.sink_id)
+    hold(tx, rules, f"it refused all {len(found)} events offered last: {found[0].error}")
+
+
+def _split(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdict, refused_at: int) -> None:
+    row = attempted.row
+    batches.end_batch(tx, row.seq, "split", error=verdict.reason)
+    for half in attempted.material.halves():
+        identity = batch_id(rules.identity, row.epoch, row.transform, half.parts(attempted.source))
+        batches.plan(
+            tx,
+            rules.sink_id,
+            PlannedBatch(
+                id=identity,
+                source_id=row.source_id,
+                epoch=row.epoch,
+                start=half.start,
+                end=half.end,
+                parts=half.ledger_parts(),
+                read_events=half.read_events,
+                events=half.events,
+                body_bytes=len(half.body),
+                body_digest=half.digest,
+                transform=row.transform,
+                parent_seq=row.seq,
+                root_seq=row.root_seq or row.seq,
+                replay_id=row.replay_id,
+                repeatable=row.repeatable or row.unknown,
+                refused_at=refused_at,
+            ),
+            "planned",
+        )
+
+
+def _has_room(tx: sa.Connection, rules: Rules, material: Material) -> bool:
+    return dead_letters.stored_bytes(tx) + len(material.body) <= rules.max_dead_bytes
+
+
+def _bury(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: Iterable[tuple[int, str]], kind: str) -> None:
+    letters = []
+    lines = attempted.material.body.split(b"\n")
+    for position, reason in refused:
+        place = attempted.material.place(position)
+        body = lines[position] + b"\n"
+        letters.append(DeadLetter(attempted.row.source_id, attempted.row.seq, kind, place, reason, 1, body))
+    if not letters:
+        return
+    dead_letters.bury(tx, rules.sink_id, letters)
+    alert_dead(tx, rules, len(letters), f"{letters[0].place}: {letters[0].reason}")
+
+
+def alert_dead(tx: sa.Connection, rules: Rules, count: int, detail: str) -> None:
+    """Tell people that events became dead letters."""
+    logger.error("events.dead", sink=rules.name, events=count, first=detail)
+    alerts.open_condition(
+        tx,
+        cause=f"events.dead:{rules.name}",
+        level="error",
+        event="events.dead",
+        subject=f"Sink {rules.name} refused events; they are kept as dead letters",
+        detail=detail,
+        command=f"eventferry dead-letters list --sink {rules.name}",
+        fields={"sink": rules.name},
+    )
+
+
+def was_delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, known: bool | None, verdict: Verdict) -> None:
+    """The sink was asked about an earlier attempt, before a split: act on what it knows."""
+    if known:
+        _delivered(tx, rules, attempted, {})
+        return
+    if known is False:
+        batches.mark_untouched(tx, attempted.row.seq)
+        attempted = Attempted(batches.get_batch(tx, attempted.row.seq), attempted.material, attempted.source)
+    record(tx, rules, attempted, verdict)

@@ -1,0 +1,157 @@
+"""Carries out what people ask from the command line: in the daemon within 2 s, or at once where none runs."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from eventferry import clock
+from eventferry.errors import ConfigError, UsageError
+from eventferry.ledger import Ledger, alerts, batches, dead_letters, objects, replay, requests, sinks, sources
+from eventferry.logs import get_logger
+from eventferry.pipeline.index import RELEASED
+from eventferry.pipeline.letters import close_if_none_left
+
+logger = get_logger()
+
+
+class Daemon(Protocol):
+    """What a request may ask of the running daemon."""
+
+    def reload(self) -> list[str]: ...
+    def wake_sinks(self) -> None: ...
+    def run_now(self, source: str | None) -> list[str]: ...
+
+
+def carry_out(ledger: Ledger, daemon: Daemon | None) -> None:
+    """Carry out every waiting request and record how each ended."""
+    with ledger.read() as tx:
+        waiting = requests.waiting(tx)
+    for request in waiting:
+        try:
+            ok, result = True, do(ledger, request.kind, request.args, daemon)
+        except ConfigError as error:
+            ok, result = False, "\n".join(error.problems)
+        except (UsageError, KeyError, ValueError, TypeError) as error:
+            ok, result = False, str(error)
+        with ledger.write() as tx:
+            requests.answer(tx, request.id, ok, result)
+        logger.info("request.done", kind=request.kind, ok=ok)
+
+
+def do(ledger: Ledger, kind: str, args: Mapping[str, Any], daemon: Daemon | None = None) -> str:
+    """Carry out one request; what happened, in a sentence. Raises UsageError, ConfigError."""
+    if kind == "reload":
+        if daemon is None:
+            raise UsageError("no daemon is running; the next start loads the configuration anyway")
+        return "\n".join(daemon.reload()) or "nothing changed"
+    if kind == "run":
+        if daemon is None:
+            raise UsageError("no daemon is running; use `eventferry once`")
+        return f"running {', '.join(daemon.run_now(args.get('source')))}"
+    act = _ACTIONS.get(kind)
+    if act is None:
+        raise UsageError(f"{kind!r} is not a request that this version knows")
+    with ledger.write() as tx:
+        result = act(tx, args)
+    if daemon is not None:
+        daemon.wake_sinks()
+    return result
+
+
+def _sink(tx: sa.Connection, args: Mapping[str, Any]) -> sinks.SinkRow:
+    found = sinks.get_sink(tx, args["sink"])
+    if found is None:
+        known = ", ".join(row.name for row in sinks.all_sinks(tx)) or "none"
+        raise UsageError(f"there is no sink {args['sink']!r}; known are: {known}")
+    return found
+
+
+def _pause(tx: sa.Connection, args: Mapping[str, Any]) -> str:
+    sink = _sink(tx, args)
+    sinks.set_state(tx, sink.id, "paused", "paused by hand")
+    alerts.close_condition(tx, f"sink.held:{sink.name}", "paused by hand")
+    return f"sink {sink.name} is paused; its events wait until `eventferry resume {sink.name}`"
+
+
+def _resume(tx: sa.Connection, args: Mapping[str, Any]) -> str:
+    sink = _sink(tx, args)
+    was = sink.state
+    sinks.set_state(tx, sink.id, "active")
+    sinks.forget_failures(tx, sink.id)
+    batches.wake(tx, sink.id)
+    alerts.close_condition(tx, f"sink.held:{sink.name}", "resumed by hand")
+    return f"sink {sink.name} was {was}; it is tried now"
+
+
+def _retry_files(tx: sa.Connection, args: Mapping[str, Any]) -> str:
+    count = objects.requeue(tx, args["ids"], RELEASED if args.get("release") else None)
+    _close_file_alerts(tx)
+    return f"{count} files are read again by the next run"
+
+
+def _drop_files(tx: sa.Connection, args: Mapping[str, Any]) -> str:
+    count = objects.drop(tx, args["ids"])
+    _close_file_alerts(tx)
+    return f"{count} files are dropped: their events are not delivered"
+
+
+def _close_file_alerts(tx: sa.Connection) -> None:
+    for name, source_id in sources.source_names(tx).items():
+        for word in ("quarantined", "held"):
+            if not objects.count_in_state(tx, source_id, word):
+                alerts.close_condition(tx, f"file.{word}:{name}")
+
+
+def _retry_letters(tx: sa.Connection, args: Mapping[str, Any]) -> str:
+    count = dead_letters.set_state(tx, args["ids"], "retrying")
+    return f"{count} dead letters are sent again"
+
+
+def _drop_letters(tx: sa.Connection, args: Mapping[str, Any]) -> str:
+    count = dead_letters.set_state(tx, args["ids"], "dropped", drop_body=True)
+    for row in sinks.all_sinks(tx):
+        close_if_none_left(tx, row.id, row.name)
+    return f"{count} dead letters are dropped"
+
+
+def _replay(tx: sa.Connection, args: Mapping[str, Any]) -> str:
+    sink = _sink(tx, args)
+    low, high = (_day_ms(args[name]) for name in ("from", "to"))
+    if high < low:
+        raise UsageError(f"--to {args['to']} is before --from {args['from']}")
+    high += 86_400_000  # both days are included
+    if args["mode"] == "missing":
+        count = replay.repair(tx, sink, low, high)
+        return f"{count} batches go to sink {sink.name} again under their old ids"
+    if args["mode"] == "again":
+        count = replay.again(tx, sink, low, high)
+        return f"{count} batches go to sink {sink.name} once more under new ids: duplicates on purpose"
+    raise UsageError(f"--{args['mode']}: sinks of type {sink.type!r} cannot replace events in one transaction")
+
+
+def _day_ms(text: str) -> int:
+    try:
+        day = dt.date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a date; write 2024-01-31") from None
+    return clock.to_ms(dt.datetime(day.year, day.month, day.day, tzinfo=clock.UTC))
+
+
+def _rename(tx: sa.Connection, args: Mapping[str, Any]) -> str:
+    if not sinks.rename(tx, args["what"], args["old"], args["new"]):
+        raise UsageError(f"there is no {args['what']} {args['old']!r}, or {args['new']!r} is taken")
+    return f"{args['what']} {args['old']} is now {args['new']}; use the new name in the configuration"
+
+
+_ACTIONS: dict[str, Callable[[sa.Connection, Mapping[str, Any]], str]] = {
+    "pause": _pause,
+    "resume": _resume,
+    "files.retry": _retry_files,
+    "files.drop": _drop_files,
+    "letters.retry": _retry_letters,
+    "letters.drop": _drop_letters,
+    "replay": _replay,
+    "rename": _rename,
+}

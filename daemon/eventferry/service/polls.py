@@ -1,0 +1,147 @@
+"""When each source runs: an interval from the last finish, or a cron expression."""
+
+import datetime as dt
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from apscheduler.schedulers.base import BaseScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
+
+from eventferry import clock
+from eventferry.ledger import Ledger, sources
+from eventferry.logs import get_logger
+from eventferry.pipeline.index import Indexed, Indexer
+from eventferry.pipeline.run import run_once
+from eventferry.pipeline.source import Source
+
+logger = get_logger()
+
+# A run that makes no progress for this long is taken for hung: the watchdog is no longer fed.
+HUNG_SECONDS = 1800.0
+
+
+@dataclass
+class Poll:
+    """The rhythm of one source."""
+
+    source: Source
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    moving_since: float | None = None  # monotonic time of the last progress of a run under way
+
+
+class Polls:
+    """Runs the sources on an APScheduler, one run of a source at a time."""
+
+    def __init__(
+        self, scheduler: BaseScheduler, ledger: Ledger, indexer: Indexer, on_appended: Callable[[], None]
+    ) -> None:
+        self._scheduler = scheduler
+        self._ledger = ledger
+        self._indexer = indexer
+        self._on_appended = on_appended
+        self._polls: dict[str, Poll] = {}
+        self._stopping = threading.Event()
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The sources at work."""
+        return {name: poll.source for name, poll in self._polls.items()}
+
+    def put(self, source: Source) -> None:
+        """Run this source from now on; a changed rhythm moves its next run."""
+        known = self._polls.get(source.name)
+        if known is not None and known.source.settings == source.settings:
+            return
+        self._polls[source.name] = Poll(source) if known is None else Poll(source, known.lock)
+        self._schedule(source)
+
+    def remove(self, name: str) -> None:
+        """Run this source no more; a run under way ends by itself."""
+        if self._polls.pop(name, None) is not None:
+            for job in self._scheduler.get_jobs():
+                if job.id == f"poll:{name}":
+                    job.remove()
+
+    def run_now(self, name: str) -> None:
+        """Run the source as soon as possible."""
+        self._at(name, clock.now())
+
+    def stop(self) -> None:
+        """Begin no more runs."""
+        self._stopping.set()
+
+    def is_hung(self) -> bool:
+        """Whether a run under way has made no progress for too long."""
+        now = clock.monotonic()
+        moving = [poll.moving_since for poll in self._polls.values()]
+        return any(since is not None and now - since > HUNG_SECONDS for since in moving)
+
+    def _schedule(self, source: Source) -> None:
+        """The next run: due by the last finish, which a restart does not forget."""
+        settings = source.settings
+        if (expression := settings.scheduler_cron) is not None:
+            trigger = CronTrigger.from_crontab(expression, timezone=ZoneInfo(settings.timezone))
+            trigger.jitter = int(settings.jitter.total_seconds()) or None
+            self._add(source.name, trigger)
+            return
+        with self._ledger.read() as tx:
+            last = sources.last_run_ms(tx, source.id)
+        due = clock.now() if last is None else clock.from_ms(last) + settings.interval
+        self._at(source.name, max(due, clock.now()))
+
+    def _at(self, name: str, moment: dt.datetime) -> None:
+        self._add(name, DateTrigger(moment))
+
+    def _add(self, name: str, trigger: object) -> None:
+        # A late run is better than none, one late run better than several, and never two of a source at a time.
+        self._scheduler.add_job(
+            self.run, trigger, args=[name], id=f"poll:{name}", replace_existing=True,
+            misfire_grace_time=None, coalesce=True, max_instances=1,
+        )  # fmt: skip
+
+    def run(self, name: str) -> None:
+        """One run of the source, then its next time."""
+        poll = self._polls.get(name)
+        if poll is None or self._stopping.is_set() or not poll.lock.acquire(blocking=False):
+            return
+        again = False
+        try:
+            poll.moving_since = clock.monotonic()
+            again = self._run(poll)
+        except Exception:
+            logger.exception("run.failed", source=name)
+        finally:
+            poll.moving_since = None
+            poll.lock.release()
+        settings = poll.source.settings
+        if self._stopping.is_set() or self._polls.get(name) is None:
+            return
+        if again:
+            self._at(name, clock.now())
+        elif settings.cron is None:
+            current = self._polls[name].source.settings
+            jitter = dt.timedelta(seconds=random.uniform(0, current.jitter.total_seconds()))  # noqa: S311
+            self._at(name, clock.now() + current.interval + jitter)
+        else:
+            self._schedule(self._polls[name].source)
+
+    def _run(self, poll: Poll) -> bool:
+        """Run once; whether the next run should follow at once."""
+
+        def progress(_: Indexed) -> None:
+            poll.moving_since = clock.monotonic()
+            self._on_appended()
+
+        source = poll.source
+        with self._ledger.read() as tx:
+            row = sources.get_source(tx, source.name)
+        relisted = None if row is None else row.relisted_ms
+        relist_ms = source.settings.relist.total_seconds() * 1000
+        full = relisted is None or clock.now_ms() - relisted >= relist_ms
+        report = run_once(self._ledger, source, self._indexer, full=full, progress=progress)
+        self._on_appended()
+        return report.limited and source.settings.catch_up

@@ -1,0 +1,270 @@
+"""The daemon's life: start, wake, reload, stop."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import sqlalchemy as sa
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from eventferry import app, clock, notify
+from eventferry.alerts.ping import ping
+from eventferry.config import Config, load
+from eventferry.errors import ConfigError, UsageError
+from eventferry.ledger import Ledger, alerts, prune
+from eventferry.ledger.database import set_meta
+from eventferry.logs import configure_logs, get_logger
+from eventferry.pipeline.deliver import SinkSetup, SinkWorker
+from eventferry.service import carry_out
+from eventferry.service.digest import at_time_of_day, compose_all_well
+from eventferry.service.polls import Polls
+from eventferry.service.reload import digest_of, note_loaded, note_refused
+
+logger = get_logger()
+
+# What is left of the stop timeout for closing the books after the sinks have been waited for.
+CLOSING_SECONDS = 2.0
+
+
+class Service:
+    """Everything that runs while the daemon runs."""
+
+    def __init__(self, config: Config, path: Path, ledger: Ledger) -> None:
+        self.config = config
+        self._path = path
+        self._ledger = ledger
+        self._indexer = app.build_indexer(ledger, config)
+        self._outbox = app.build_outbox(ledger, config)
+        self._scheduler = BackgroundScheduler(
+            timezone="UTC", executors={"default": ThreadPoolExecutor(len(config.sources) + 8)}
+        )
+        self._polls = Polls(self._scheduler, ledger, self._indexer, self.wake_sinks)
+        self._workers: dict[str, SinkWorker] = {}
+        self._stuck: set[str] = set()
+        self._signals: list[int] = []
+        self._signalled = threading.Event()
+        self._reloading = threading.Lock()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises ConfigError or LedgerError where it cannot start."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self.start()
+        notify.ready(self._summary())
+        while True:
+            self._signalled.wait()
+            self._signalled.clear()
+            while self._signals:
+                if self._signals.pop(0) == signal.SIGHUP:
+                    self.reload()
+                else:
+                    self.stop()
+                    return
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._signals.append(number)
+        self._signalled.set()
+
+    def start(self) -> None:
+        """Begin everything; returns once it works."""
+        digest = digest_of(self._path)
+        self._apply(self.config)
+        note_loaded(self._ledger, self._path, digest)
+        self._add_jobs()
+        self._scheduler.start()
+        logger.info("service.started", **self._counts())
+
+    def stop(self) -> None:
+        """Finish or abandon what is under way within the stop timeout; nothing is lost either way."""
+        timeout = self.config.service.stop_timeout.total_seconds()
+        notify.stopping("stopping")
+        deadline = clock.monotonic() + timeout - CLOSING_SECONDS
+        self._polls.stop()
+        for worker in self._workers.values():
+            worker.stop()
+        late = [
+            name for name, worker in self._workers.items() if not worker.join(max(0.0, deadline - clock.monotonic()))
+        ]
+        self._scheduler.shutdown(wait=False)
+        self._indexer.close()
+        with self._ledger.write() as tx:
+            set_meta(tx, "stopped_ms", clock.now_ms())
+        logger.info("service.stopped", abandoned=late)
+
+    def wake_sinks(self) -> None:
+        """Tell every sink that the log has grown."""
+        for worker in list(self._workers.values()):
+            worker.wake()
+
+    def run_now(self, source: str | None) -> list[str]:
+        """Run a source, or all of them, as soon as possible; their names. Raises UsageError."""
+        known = self._polls.sources
+        if source is not None and source not in known:
+            raise UsageError(f"there is no source {source!r} at work; known are: {', '.join(sorted(known)) or 'none'}")
+        names = sorted(known) if source is None else [source]
+        for name in names:
+            self._polls.run_now(name)
+        return names
+
+    # -- configuration ------------------------------------------------------------------------------------------------
+
+    def reload(self) -> list[str]:
+        """Load the configuration anew, all or nothing; what changed. Raises ConfigError where it is refused."""
+        with self._reloading:
+            notify.reloading("reloading")
+            digest = digest_of(self._path)
+            try:
+                changes = self._reload()
+            except ConfigError as error:
+                logger.error("config.refused", file=str(self._path), problems=list(error.problems))
+                note_refused(self._ledger, self._path, digest, error.problems)
+                raise
+            else:
+                note_loaded(self._ledger, self._path, digest)
+                logger.info("config.loaded", file=str(self._path), changes=changes)
+                return changes
+            finally:
+                notify.ready(self._summary())
+
+    def _reload(self) -> list[str]:
+        new = load(self._path)
+        if new.ledger_url != self.config.ledger_url or new.state_dir != self.config.state_dir:
+            raise ConfigError("state_dir, ledger.url: cannot change while the daemon runs; restart it")
+        changes = Config.diff(self.config, new)
+        channels, settings = app.alert_parts(new)
+        self._apply(new)
+        self._outbox.replace(channels, settings)
+        configure_logs(new.log.format, new.log.level)
+        for job in ("digest", "requests"):
+            self._scheduler.remove_job(job) if self._scheduler.get_job(job) else None
+        self._add_jobs()
+        return changes
+
+    def _apply(self, config: Config) -> None:
+        """Bring sources and sinks to what the configuration says. Nothing has changed where it raises ConfigError."""
+        app.check_identities(self._ledger, config)
+        app.check_roots(self._ledger, config)
+        setups: dict[str, SinkSetup] = {}
+        at_work = {}
+        if app.is_anybody_listening(config):
+            at_work = app.build_sources(self._ledger, config)
+            setups = app.build_sinks(self._ledger, config, at_work)
+        self.config = config
+        for name in set(self._polls.sources) - set(at_work):
+            self._polls.remove(name)
+        for source in at_work.values():
+            self._polls.put(source)
+        self._replace_workers(setups)
+        if not at_work:
+            logger.info("service.idle", reason=app.why_idle(config))
+
+    def _replace_workers(self, setups: dict[str, SinkSetup]) -> None:
+        """Stop what is gone or changed, start what is new; a hanging sink is abandoned, not waited for."""
+        changed = {name for name, worker in self._workers.items() if not _is_same(worker.setup, setups.get(name))}
+        for name in changed:
+            self._workers[name].stop()
+        for name in changed:
+            if not self._workers.pop(name).join(1.0):
+                logger.warning(
+                    "sink.abandoned", sink=name, reason="a call was under way when its configuration changed"
+                )
+        for name, setup in setups.items():
+            if name not in self._workers:
+                self._workers[name] = SinkWorker(self._ledger, setup)
+                self._workers[name].start()
+
+    # -- jobs ---------------------------------------------------------------------------------------------------------
+
+    def _add_jobs(self) -> None:
+        config = self.config
+        every = config.service.requests_every.total_seconds()
+        self._every("requests", self._carry_out_requests, every)
+        self._every("alerts", self._outbox.pump, 2.0)
+        self._every("wake", self.wake_sinks, 30.0)
+        self._every("status", self._tell_status, 10.0)
+        self._every("prune", self._prune, 6 * 3600.0)
+        if (interval := notify.watchdog_interval()) is not None:
+            self._every("watchdog", self._feed_watchdog, min(interval, 10.0))
+        if config.alerts.ping_url:
+            self._every("ping", self._ping, 300.0)
+        if config.alerts.digest:
+            trigger = at_time_of_day(config.alerts.digest, config.alerts.timezone)
+            self._add("digest", self._digest, trigger)
+
+    def _every(self, name: str, do: object, seconds: float) -> None:
+        self._add(name, do, IntervalTrigger(seconds=seconds))
+
+    def _add(self, name: str, do: object, trigger: object) -> None:
+        # Late is better than never, once better than several times, and never two at a time.
+        self._scheduler.add_job(
+            do, trigger, id=name, replace_existing=True, misfire_grace_time=None, coalesce=True, max_instances=1
+        )
+
+    def _carry_out_requests(self) -> None:
+        carry_out.carry_out(self._ledger, self)
+
+    def _digest(self) -> None:
+        all_well = (lambda: compose_all_well(self._ledger)) if self.config.alerts.all_well else None
+        self._outbox.digest(all_well=all_well)
+
+    def _prune(self) -> None:
+        pruned = prune.prune(self._ledger, clock.now_ms() - int(self.config.ledger.retention.total_seconds() * 1000))
+        if any(pruned.values()):
+            logger.info("ledger.pruned", **pruned)
+
+    def _feed_watchdog(self) -> None:
+        """Only a scheduler that runs jobs and an index that moves keep the process alive."""
+        if not self._polls.is_hung():
+            notify.watchdog()
+
+    def _tell_status(self) -> None:
+        notify.status(self._summary())
+        with self._ledger.write() as tx:
+            set_meta(tx, "heartbeat_ms", clock.now_ms())
+            for name, worker in self._workers.items():
+                self._alert_stuck(tx, name, worker)
+
+    def _alert_stuck(self, tx: sa.Connection, name: str, worker: SinkWorker) -> None:
+        if worker.is_stuck:
+            self._stuck.add(name)
+            alerts.open_condition(
+                tx,
+                cause=f"sink.stuck:{name}",
+                level="error",
+                event="sink.stuck",
+                subject=f"Sink {name} is stuck: its calls never return",
+                detail=f"Calls outlasted their deadline of {worker.setup.timeout:g} s and still run.",
+                command="systemctl restart eventferry",
+                fields={"sink": name},
+            )
+        elif name in self._stuck:
+            self._stuck.discard(name)
+            alerts.close_condition(tx, f"sink.stuck:{name}")
+
+    def _ping(self) -> None:
+        """A dead man's switch: only progress that was verified is reported."""
+        url = self.config.alerts.ping_url
+        with self._ledger.read() as tx:
+            troubles = [each for each in alerts.open_conditions(tx) if each.level == "error"]
+        if url and not troubles and not self._polls.is_hung():
+            ping(url)
+
+    def _counts(self) -> dict[str, object]:
+        return {"pid": os.getpid(), "sources": sorted(self._polls.sources), "sinks": sorted(self._workers)}
+
+    def _summary(self) -> str:
+        if not self._polls.sources:
+            return f"idle: {app.why_idle(self.config)}"
+        return f"{len(self._polls.sources)} sources, {len(self._workers)} sinks"
+
+
+def _is_same(old: SinkSetup, new: SinkSetup | None) -> bool:
+    if new is None:
+        return False
+    seen = [(source.name, source.settings) for source in old.sources]
+    return old.fingerprint == new.fingerprint and seen == [(source.name, source.settings) for source in new.sources]

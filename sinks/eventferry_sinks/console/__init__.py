@@ -1,0 +1,1 @@
+"""Sink type `console`: standard output."""

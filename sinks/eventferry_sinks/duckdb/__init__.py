@@ -1,0 +1,1 @@
+"""Sink type `duckdb`: a table in a DuckDB file."""

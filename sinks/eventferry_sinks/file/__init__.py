@@ -1,0 +1,1 @@
+"""Sink type `file`: NDJSON files in a directory."""

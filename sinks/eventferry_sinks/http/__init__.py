@@ -1,0 +1,1 @@
+"""Sink type `http`: a webhook."""

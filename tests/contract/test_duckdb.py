@@ -1,0 +1,172 @@
+"""The duckdb sink keeps the contract, in a real DuckDB file."""
+
+import datetime as dt
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import ClassVar
+
+import duckdb
+import pytest
+
+from eventferry.sink import BatchRejected, SinkMisconfigured, SinkUnavailable
+from eventferry.sink.kit import SinkPromises, Target, make_batch, sample_events
+from eventferry.sink.registry import make_sink
+from eventferry_sinks.duckdb.sink import DuckdbSink
+
+
+def _read(path, sql):
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def _events(path):
+    return [row[0].encode() for row in _read(path, "SELECT event FROM events ORDER BY rowid")] if path.exists() else []
+
+
+HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def _locked(path):
+    """Another process has the file open for writing."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        yield
+        holder.communicate()
+
+
+class TestDuckdb(SinkPromises):
+    sink_type = DuckdbSink
+    options: ClassVar = {"path": "/srv/events.duckdb"}
+
+    @contextmanager
+    def healthy(self):
+        path = self.tmp_path / "events.duckdb"
+        yield Target(lambda: make_sink("duckdb", "bi", {"path": str(path)}), lambda: _events(path))
+
+    @contextmanager
+    def unreachable(self):
+        path = self.tmp_path / "locked.duckdb"
+        with _locked(path):
+            yield Target(lambda: make_sink("duckdb", "bi", {"path": str(path)}))
+
+    @contextmanager
+    def refusing(self):
+        path = self.tmp_path / "no database"
+        path.write_bytes(b"something else" * 1000)
+        yield Target(lambda: make_sink("duckdb", "bi", {"path": str(path)}))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "bi.duckdb"
+
+
+@pytest.fixture
+def make(path):
+    return lambda **options: make_sink("duckdb", "bi", {"path": str(path), **options})
+
+
+def test_columns_hold_what_fits_and_null_otherwise(make, path):
+    """A value of another type is NULL in its column and untouched in the raw event; nothing is rounded or guessed."""
+    types = ["VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP"]
+    columns = {kind.lower(): {"path": "a.v", "type": kind} for kind in types}
+    noon = dt.datetime(2024, 5, 1, 12)
+    cases = {
+        "12": ("12", 12, 12.0, None, dt.datetime(1970, 1, 1, 0, 0, 0, 12000)),
+        "1.5": ("1.5", None, 1.5, None, None),
+        "true": ("true", None, None, True, None),
+        '"yes"': ("yes", None, None, None, None),
+        '"nan"': ("nan", None, None, None, None),
+        "1e400": ("1e400", None, None, None, None),
+        '"2024-05-01T12:00:00Z"': ("2024-05-01T12:00:00Z", None, None, None, noon),
+        '"2024-05-01T14:00:00+02:00"': ("2024-05-01T14:00:00+02:00", None, None, None, noon),
+        '"2024-05-01T12:00:00"': ("2024-05-01T12:00:00", None, None, None, noon),
+        "1714564800000": ("1714564800000", 1714564800000, 1714564800000.0, None, noon),
+        "9223372036854775808": ("9223372036854775808", None, 9223372036854775808.0, None, None),
+        '{"b":1}': ('{"b":1}', None, None, None, None),
+        "null": (None, None, None, None, None),
+    }
+    with make(columns=columns) as sink:
+        sink.deliver(make_batch([f'{{"a":{{"v":{value}}}}}'.encode() for value in cases]))
+    rows = _read(path, f"SELECT {', '.join(columns)} FROM events ORDER BY rowid")
+    assert dict(zip(cases, rows, strict=True)) == cases
+
+
+def test_default_columns_and_the_first_usable_path(make, path):
+    """event_time comes from the first time field that has a usable time; event_type is there without configuration."""
+    events = [
+        b'{"event_type":"a","event_timestamp":1714564800000}',
+        b'{"event_type":"b","event_timestamp":"soon","timestamp":"2024-05-01T12:00:00Z"}',
+        b'{"event_type":"c","keen":{"timestamp":"2024-05-01T12:00:00.000Z"}}',
+        b"{}",
+    ]
+    with make() as sink:
+        sink.deliver(make_batch(events))
+    noon = dt.datetime(2024, 5, 1, 12)
+    assert _read(path, "SELECT event_type, event_time FROM events ORDER BY rowid") == [
+        ("a", noon),
+        ("b", noon),
+        ("c", noon),
+        (None, None),
+    ]
+
+
+def test_keys_with_dots_are_reached_by_a_pointer(make, path):
+    """`/a.b/c'd` names the key with a dot, and quotes in a path are only text."""
+    with make(columns={"x": "/a.b/c'd"}) as sink:
+        sink.deliver(make_batch([b'{"a.b":{"c\'d":"here"}}']))
+    assert _read(path, "SELECT x FROM events") == [("here",)]
+
+
+def test_new_columns_join_an_old_table(make, path):
+    """A column that is configured later is added; one whose type was changed holds the sink and names both types."""
+    with make() as sink:
+        sink.deliver(make_batch(sample_events(1)))
+    with make(columns={"n": {"path": "n", "type": "BIGINT"}}) as sink:
+        sink.deliver(make_batch(sample_events(1, 1)))
+    assert _read(path, "SELECT n FROM events ORDER BY rowid") == [(None,), (1,)]
+    with make(columns={"n": {"path": "n", "type": "DOUBLE"}}) as sink, pytest.raises(SinkMisconfigured) as caught:
+        sink.deliver(make_batch(sample_events(1, 2)))
+    assert "'n' of table 'events'" in str(caught.value)
+    assert "BIGINT" in str(caught.value)
+
+
+def test_the_file_is_free_between_deliveries(make, path):
+    """Another process reads and writes while the sink waits, and a locked file is untouched."""
+    with make() as sink:
+        sink.deliver(make_batch(sample_events(1)))
+        with _locked(path), pytest.raises(SinkUnavailable) as caught:
+            sink.deliver(make_batch(sample_events(1, 1)))
+        assert caught.value.untouched
+        sink.deliver(make_batch(sample_events(1, 1)))
+    assert _events(path) == sample_events(2)
+
+
+def test_a_refused_event_takes_its_batch_along(make, path):
+    """Either all of a batch is in the table, with its id, or nothing."""
+    with make() as sink:
+        batch = make_batch([*sample_events(2), b'{"cut'])
+        with pytest.raises(BatchRejected):
+            sink.deliver(batch)
+        assert sink.was_delivered(batch) is False
+        sink.deliver(make_batch(sample_events(2)))
+    assert _events(path) == sample_events(2)
+    assert _read(path, "SELECT events, table_name FROM eventferry_batches") == [(2, "events")]
+
+
+def test_two_tables_of_one_file_share_the_ids(make, path):
+    """Two sinks may fill two tables of one file."""
+    with make(table="a") as one, make(table="b") as two:
+        one.deliver(make_batch(sample_events(1), salt="a"))
+        two.deliver(make_batch(sample_events(2), salt="b"))
+    assert _read(path, "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)") == [(1, 2)]
+
+
+def test_a_missing_directory_is_named(make, tmp_path):
+    """The directory of the file is not created: a disk that is not mounted must not be filled at its mount point."""
+    with pytest.raises(SinkMisconfigured, match="not-mounted"):
+        make(path=str(tmp_path / "not-mounted" / "x.duckdb")).open()

@@ -1,0 +1,163 @@
+"""Filters on single JSON lines, held against a slow evaluator that decodes everything."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from eventferry.query import And, Compare, Expression, Not, Op, Or, compile_filter
+from eventferry.query.expression import as_data, from_data, join_path, split_path
+
+KEYS = ["a", "b", "a.b", 'q"', "é", "", "f_61", "back\\slash"]
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.sampled_from([1.0, 0.5, -0.0, 2**64, 2**70, 1e300])
+    | st.sampled_from(["", "1", "a", "ab", "true", "é", "1e400"])
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3)
+)
+objects = st.dictionaries(st.sampled_from(KEYS), values, max_size=5)
+paths = st.lists(st.sampled_from(KEYS), min_size=1, max_size=3).map(tuple)
+
+
+@st.composite
+def compares(draw: st.DrawFn) -> Compare:
+    op = draw(st.sampled_from(list(Op)))
+    path = draw(paths)
+    if op is Op.IN:
+        return Compare(path, op, tuple(draw(st.lists(scalars, min_size=1, max_size=3))))
+    if op is Op.EXISTS:
+        return Compare(path, op, draw(st.booleans()))
+    if op in (Op.STARTS_WITH, Op.ENDS_WITH):
+        return Compare(path, op, draw(st.sampled_from(["a", "b", "é", "1"])))
+    return Compare(path, op, draw(scalars))
+
+
+expressions: st.SearchStrategy[Expression] = st.recursive(
+    compares(),
+    lambda inner: (
+        inner.map(Not)
+        | st.lists(inner, max_size=3).map(lambda terms: And(tuple(terms)))
+        | st.lists(inner, max_size=3).map(lambda terms: Or(tuple(terms)))
+    ),
+    max_leaves=5,
+)
+
+
+def oracle(expression: Expression, event: Any) -> bool:
+    """The meaning of an expression, spelled out without any care for speed."""
+    if isinstance(expression, Not):
+        return not oracle(expression.term, event)
+    if isinstance(expression, And):
+        return all(oracle(each, event) for each in expression.terms)
+    if isinstance(expression, Or):
+        return any(oracle(each, event) for each in expression.terms)
+    found = event
+    for key in expression.path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return oracle_compare(expression.op, found, expression.value)
+
+
+def kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "number" if isinstance(value, int | float) else type(value).__name__
+
+
+def same(one: Any, two: Any) -> bool:
+    return kind(one) == kind(two) and kind(one) not in ("list", "dict") and one == two
+
+
+def oracle_compare(op: Op, found: Any, wanted: Any) -> bool:
+    members = found if isinstance(found, list) else [found]
+    match op:
+        case Op.EQ:
+            return any(same(each, wanted) for each in members)
+        case Op.NE:
+            return not oracle_compare(Op.EQ, found, wanted)
+        case Op.IN:
+            return any(oracle_compare(Op.EQ, found, each) for each in wanted)
+        case Op.EXISTS:
+            return (found is not None) == wanted
+        case Op.CONTAINS if isinstance(found, str):
+            return isinstance(wanted, str) and wanted in found
+        case Op.CONTAINS:
+            return isinstance(found, list) and any(same(each, wanted) for each in found)
+        case Op.NOT_CONTAINS:
+            return not oracle_compare(Op.CONTAINS, found, wanted)
+        case Op.STARTS_WITH:
+            return isinstance(found, str) and found.startswith(wanted)
+        case Op.ENDS_WITH:
+            return isinstance(found, str) and found.endswith(wanted)
+    if kind(found) != kind(wanted) or kind(found) not in ("number", "str"):
+        return False
+    return {Op.GT: found > wanted, Op.GTE: found >= wanted, Op.LT: found < wanted, Op.LTE: found <= wanted}[op]
+
+
+@given(expressions, objects, st.booleans())
+def test_agrees_with_the_slow_evaluator(expression: Expression, event: dict[str, Any], ascii_only: bool) -> None:
+    """Decoding only what a filter needs never changes its answer."""
+    line = json.dumps(event, ensure_ascii=ascii_only).encode()
+    assert compile_filter(expression)(line) is oracle(expression, event)
+
+
+@given(expressions)
+def test_an_expression_survives_being_written_down(expression: Expression) -> None:
+    """A stored filter means what it meant when it was stored."""
+    assert from_data(json.loads(json.dumps(as_data(expression)))) == expression
+
+
+@pytest.mark.parametrize(
+    ("line", "op", "value", "expected"),
+    [
+        (b'{"x":1}', Op.EQ, "1", False),
+        (b'{"x":true}', Op.EQ, 1, False),
+        (b'{"x":1}', Op.EQ, True, False),
+        (b'{"x":1.0}', Op.EQ, 1, True),
+        (b'{"x":null}', Op.EQ, None, True),
+        (b"{}", Op.EQ, None, True),
+        (b"{}", Op.NE, "a", True),
+        (b'{"x":["a","b"]}', Op.EQ, "b", True),
+        (b'{"x":["ab"]}', Op.CONTAINS, "a", False),
+        (b'{"x":1,"x":2}', Op.EQ, 2, True),
+        (b'{"x":1e400}', Op.GT, 5, True),
+        (b'{"x":5,"other":1e400}', Op.EQ, 5, True),
+        (b'{"x":' + b"9" * 5000 + b"}", Op.GT, 5, True),
+        (b'{"x":36893488147419103233}', Op.EQ, 36893488147419103232, False),
+        (b'{"\\u0078":"\\u0061"}', Op.EQ, "a", True),
+        (b'{"x":"2024-01-02T00:00:00Z"}', Op.GTE, "2024-01-02", True),
+        (b'{"x":true}', Op.GTE, True, False),
+    ],
+)
+def test_types_are_strict_and_legal_oddities_are_read(line: bytes, op: Op, value: Any, expected: bool) -> None:
+    """1 is not "1", true is not 1, missing is null, and every legal number can be compared."""
+    assert compile_filter(Compare(("x",), op, value))(line) is expected
+    assert compile_filter(Compare(("x",), op, value))(line + b"\n") is expected
+
+
+def test_a_path_may_end_where_another_goes_on() -> None:
+    """Asking for a field and for something inside it works in one filter."""
+    both = compile_filter(And((Compare(("a",), Op.EXISTS, True), Compare(("a", "b"), Op.EQ, 1))))
+    assert both(b'{"a":{"b":1,"c":2}}')
+    assert not both(b'{"a":{"b":2}}')
+    assert not both(b'{"a":1}')
+
+
+@given(st.lists(st.text(), min_size=1).map(tuple))
+@example(("a.b", "c/d", "~1"))
+@example(("/a",))
+def test_a_path_reads_back_from_its_dotted_form(path: tuple[str, ...]) -> None:
+    """A key may hold dots, slashes and tildes."""
+    assert split_path(join_path(path)) == path
+
+
+@pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b"])
+def test_a_path_without_a_key_is_refused(text: str) -> None:
+    """Nothing is guessed from a malformed path."""
+    with pytest.raises(ValueError, match="empty key"):
+        split_path(text)

@@ -1,0 +1,137 @@
+"""The kit catches sinks that break the contract."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from eventferry.sink import BatchRejected, Guarantee, Sink, SinkOptions, SinkUnavailable
+from eventferry.sink.kit import SinkPromises, Target, make_batch, sample_events
+
+
+class Memory(Sink[SinkOptions]):
+    """A good sink; each mutant below breaks one promise."""
+
+    guarantee = Guarantee.EFFECTIVELY_ONCE
+    place: dict
+
+    def deliver(self, batch):
+        self.place.setdefault(batch.id, list(batch.lines()))
+
+    def was_delivered(self, batch):
+        return batch.id in self.place
+
+
+class Lossy(Memory):
+    def deliver(self, batch):
+        self.place.setdefault(batch.id, list(batch.lines())[:9_000])
+
+
+class Splitting(Memory):
+    def deliver(self, batch):
+        self.place.setdefault(batch.id, [line.encode() for line in batch.body.decode().splitlines()])
+
+
+class Repeating(Memory):
+    def deliver(self, batch):
+        self.place[batch.id] = self.place.get(batch.id, []) + list(batch.lines())
+
+
+class ByContent(Memory):
+    def deliver(self, batch):
+        self.place.setdefault(batch.body, list(batch.lines()))
+
+
+class Backwards(Memory):
+    def deliver(self, batch):
+        self.place.setdefault(batch.id, list(batch.lines())[::-1])
+
+
+class Rewriting(Memory):
+    def deliver(self, batch):
+        self.place.setdefault(batch.id, [line.replace(b" ", b"") for line in batch.lines()])
+
+
+class Forgetful(Memory):
+    def was_delivered(self, batch):
+        return False
+
+
+class Silent(Memory):
+    """Takes refusals and failures for success."""
+
+
+class Wrong(Memory):
+    """Calls a refusal a case for later."""
+
+    def deliver(self, batch):
+        raise SinkUnavailable("no")
+
+
+def _promises(kind):
+    class Promises(SinkPromises):
+        sink_type = kind
+
+        @contextmanager
+        def healthy(self):
+            place = {}
+
+            def make():
+                sink = kind(SinkOptions())
+                sink.place = place
+                return sink
+
+            yield Target(make, lambda: [line for lines in place.values() for line in lines])
+
+        unreachable = refusing = healthy
+
+    return Promises()
+
+
+def _broken(kind):
+    """The names of the promises that `kind` breaks."""
+    promises = _promises(kind)
+    broken = set()
+    for name in [one for one in dir(promises) if one.startswith("test_")]:
+        try:
+            getattr(promises, name)()
+        except pytest.skip.Exception:
+            continue
+        except (AssertionError, BatchRejected, SinkUnavailable, pytest.fail.Exception):
+            broken.add(name.removeprefix("test_"))
+    return broken
+
+
+FAILURES = {"an_unreachable_place_means_later", "a_refusal_is_said", "a_failed_open_leaves_nothing_behind"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "promise"),
+    [
+        (Lossy, "the_largest_batch_arrives"),
+        (Splitting, "unicode_arrives"),
+        (Repeating, "a_repeat_keeps_the_guarantee"),
+        (Repeating, "a_repeat_by_another_instance_keeps_the_guarantee"),
+        (ByContent, "equal_events_in_two_batches_both_arrive"),
+        (Backwards, "order_is_kept"),
+        (Rewriting, "unicode_arrives"),
+        (Forgetful, "was_delivered_is_right"),
+        (Silent, "an_unreachable_place_means_later"),
+        (Silent, "a_refusal_is_said"),
+        (Wrong, "a_refusal_is_said"),
+    ],
+)
+def test_each_broken_promise_is_noticed(kind, promise):
+    """A sink that breaks a promise fails that test of the kit."""
+    assert promise in _broken(kind)
+
+
+def test_a_good_sink_keeps_all_promises():
+    """Nothing but what its missing network would show is left."""
+    assert _broken(Memory) == FAILURES
+
+
+def test_ids_follow_content_and_salt():
+    """The kit's batches have the ids that the contract promises: equal parts, equal id."""
+    assert make_batch(sample_events(2)).id == make_batch(sample_events(2), attempt=2).id
+    assert make_batch(sample_events(2)).id != make_batch(sample_events(2), salt="x").id
+    assert make_batch(sample_events(2)).events == 2
