@@ -131,6 +131,7 @@ class MailServer:
         authority.cert_pem.write_to_path(str(self.ca_file))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+        self._closed = False
         self._controller = self._make_controller(context)
         self._controller.start()
         self.port: int = self._controller.server.sockets[0].getsockname()[1]
@@ -147,13 +148,16 @@ class MailServer:
         return _AnyPort(self, hostname="127.0.0.1", port=0, **more)
 
     def close(self) -> None:
-        self._controller.stop()
+        """Stop; twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            self._controller.stop()
 
     def _check(self, _server: SMTP, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
         assert isinstance(data, LoginPassword)
         good = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
         self.logins += good
-        return AuthResult(success=good)
+        return AuthResult(success=good, handled=False)
 
     async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:
         if self.replies:

@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from eventferry.alerts.channels import Channel, make_channel
 from eventferry.alerts.outbox import Outbox, OutboxSettings
 from eventferry.alerts.policy import ChannelRule
-from eventferry.config import Config, SinkConfig, SourceConfig
+from eventferry.config import Config, SinkConfig, SourceConfig, load, redactor
 from eventferry.errors import ConfigError, LedgerBusyError
 from eventferry.execution import make_executor
 from eventferry.ledger import Ledger, log, open_ledger, sinks, sources
 from eventferry.ledger.sinks import SinkRow
-from eventferry.logs import get_logger
+from eventferry.logs import get_logger, set_redactor
 from eventferry.pipeline import source as source_at_work
 from eventferry.pipeline.deliver import SinkSetup
 from eventferry.pipeline.index import Indexer
@@ -29,9 +29,16 @@ from eventferry.pipeline.material import Limits
 from eventferry.pipeline.record import Rules, hold
 from eventferry.pipeline.source import Source
 from eventferry.query import Transform
+from eventferry.sink import Sink
 from eventferry.sink.registry import load_sink_type, make_sink
 
 logger = get_logger()
+
+
+def load_config(path: Path) -> Config:
+    """The checked configuration; its secrets are kept out of the log from now on. Raises ConfigError."""
+    set_redactor(redactor.redact)
+    return load(path, make_channel=make_channel)
 
 
 def ledger_path(config: Config) -> Path:
@@ -148,7 +155,8 @@ def build_sinks(ledger: Ledger, config: Config, at_work: Mapping[str, Source]) -
 
 def _build_sink(ledger: Ledger, config: Config, settings: SinkConfig, at_work: Mapping[str, Source]) -> SinkSetup:
     sink_type = load_sink_type(settings.type)
-    make_sink(settings.type, settings.name, settings.options)  # checks the options now, not at the first batch
+    options = options_of(settings, sink_type)
+    make_sink(settings.type, settings.name, options)  # checks the options now, not at the first batch
     taken = tuple(source for name, source in at_work.items() if settings.takes(name))
     with ledger.write() as tx:
         row = sinks.register_sink(tx, settings.name, settings.type, renamed_from=settings.renamed_from)
@@ -175,7 +183,7 @@ def _build_sink(ledger: Ledger, config: Config, settings: SinkConfig, at_work: M
         name=row.name,
         identity=row.identity,
         type=settings.type,
-        make=partial(make_sink, settings.type, settings.name, settings.options),
+        make=partial(make_sink, settings.type, settings.name, options),
         transform=transform,
         limits=Limits(
             max_events=settings.batch.max_events or limits.max_events,
@@ -189,6 +197,13 @@ def _build_sink(ledger: Ledger, config: Config, settings: SinkConfig, at_work: M
         sources=taken,
         fingerprint=settings.fingerprint(),
     )
+
+
+def options_of(settings: SinkConfig, sink_type: type[Sink[Any]]) -> dict[str, Any]:
+    """The type's own options; one that bounds its calls itself learns the deadline, to answer just before it."""
+    if "timeout" not in sink_type.Options.model_fields:
+        return dict(settings.options)
+    return {**settings.options, "timeout": f"{settings.timeout.total_seconds() * 0.95:.3f}s"}
 
 
 def _adopt_transform(tx: sa.Connection, rules: Rules, row: SinkRow, transform: Transform) -> None:

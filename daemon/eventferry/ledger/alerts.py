@@ -150,13 +150,13 @@ def open_conditions(tx: sa.Connection) -> list[Condition]:
 
 def changed_conditions(tx: sa.Connection, since_ms: int) -> list[Condition]:
     """What is wrong now or was since then, oldest first: the stuff of a digest."""
-    recent = sa.or_(_c.resolved_ms.is_(None), _c.changed_ms > since_ms)
+    recent = sa.or_(_c.resolved_ms.is_(None), _c.changed_ms >= since_ms)
     return [_condition(row) for row in tx.execute(sa.select(*_CONDITION).where(recent).order_by(_c.opened_ms))]
 
 
 def notices_since(tx: sa.Connection, since_ms: int, level: str = "warning") -> list[StoredMessage]:
     """Notices of that level written since then, oldest first."""
-    chosen = (_m.kind == "notice", _m.level == level, _m.created_ms > since_ms)
+    chosen = (_m.kind == "notice", _m.level == level, _m.created_ms >= since_ms)
     return [read_message(row) for row in tx.execute(sa.select(*MESSAGE_COLUMNS).where(*chosen).order_by(_m.id))]
 
 

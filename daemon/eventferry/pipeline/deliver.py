@@ -417,9 +417,13 @@ class SinkWorker:
     def _settle_answer(self, seq: int, flight: Flight, reply: Reply) -> None:
         del self._flights[seq]
         assert flight.verdict is not None
-        known = reply.value if reply.error is None else None
         with self._ledger.write() as tx:
-            record.was_delivered(tx, self.setup.rules, flight.attempted, known, flight.verdict)
+            if reply.error is not None:  # it cannot be asked now: the batch stays whole until it can
+                verdict = judge(reply.error, flight.attempted.material.events)
+                again = Verdict(Ending.RETRY, verdict.reason, unknown=True, retry_after=verdict.retry_after)
+                record.record(tx, self.setup.rules, flight.attempted, again)
+            else:
+                record.was_delivered(tx, self.setup.rules, flight.attempted, reply.value, flight.verdict)
 
     def _on_store_error(
         self, source: Source, segments: Sequence[LogSegment], error: StoreError, row: BatchRow | None

@@ -13,7 +13,7 @@ from eventferry import clock
 from eventferry.ledger import Ledger, alerts, log, objects
 from eventferry.ledger.objects import ObjectRow
 from eventferry.logs import get_logger
-from eventferry.pipeline.scan import Known, ScanFailure, ScanLimits, ScanResult, ScanSpec, scan
+from eventferry.pipeline.scan import Known, ScanFailure, ScanLimits, ScanResult, ScanSpec, scan_pack
 from eventferry.pipeline.source import Source
 
 logger = get_logger()
@@ -242,11 +242,6 @@ def _alert(tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, 
             command=f"eventferry files list --bad --source {source.name}",
             fields={"source": source.name, "key": row.key},
         )
-
-
-def scan_pack(specs: Sequence[ScanSpec]) -> list[Outcome]:
-    """Scan several files, in a worker process."""
-    return [scan(spec) for spec in specs]
 
 
 def _spec(tx: sa.Connection, source: Source, row: ObjectRow) -> ScanSpec:

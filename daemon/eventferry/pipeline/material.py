@@ -162,7 +162,7 @@ def gather(
     events = size = scanned = 0
     for segment in segments:
         start = max(segment.start, after[1]) if segment.position == after[0] else segment.start
-        offered = _piece(segment, read(segment), start, segment.end, transform)
+        offered = _piece(segment, read, start, segment.end, transform)
         piece, is_whole = _fit(offered, limits.max_events - events, limits.max_bytes - size, is_first=events == 0)
         if piece is None:
             break
@@ -179,11 +179,14 @@ def rebuild(segments: Iterable[LogSegment], read: Read, start: Place, end: Place
     for segment in segments:
         low = start[1] if segment.position == start[0] else segment.start
         high = end[1] if segment.position == end[0] else segment.end
-        pieces.append(_piece(segment, read(segment), low, high, transform))
+        pieces.append(_piece(segment, read, low, high, transform))
     return Material(tuple(pieces), transform.fingerprint())
 
 
-def _piece(segment: LogSegment, raw: bytes, start: int, end: int, transform: Transform) -> Piece:
+def _piece(segment: LogSegment, read: Read, start: int, end: int, transform: Transform) -> Piece:
+    if segment.events == 0:  # bad and blank lines only, one of them perhaps gigabytes long: nothing to read
+        return Piece(segment, start, end, b"", segment.first_line, 0, None, b"")
+    raw = read(segment)
     is_whole = (start, end) == (segment.start, segment.end)
     part = raw if is_whole else raw[start - segment.start : end - segment.start]
     first_line = segment.first_line + (raw.count(b"\n", 0, start - segment.start) if start > segment.start else 0)

@@ -12,7 +12,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from eventferry import app, clock, notify
 from eventferry.alerts.ping import ping
-from eventferry.config import Config, load
+from eventferry.config import Config
 from eventferry.errors import ConfigError, UsageError
 from eventferry.ledger import Ledger, alerts, prune
 from eventferry.ledger.database import set_meta
@@ -132,7 +132,7 @@ class Service:
                 notify.ready(self._summary())
 
     def _reload(self) -> list[str]:
-        new = load(self._path)
+        new = app.load_config(self._path)
         if new.ledger_url != self.config.ledger_url or new.state_dir != self.config.state_dir:
             raise ConfigError("state_dir, ledger.url: cannot change while the daemon runs; restart it")
         changes = Config.diff(self.config, new)

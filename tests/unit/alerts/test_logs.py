@@ -91,7 +91,7 @@ def test_secrets_are_redacted_everywhere() -> None:
             "sink.failed", url="https://u:hunter2@x", more={"hunter2": ["hunter2"]}, cut="x" * 8190 + "hunter2"
         )
     logging.getLogger("urllib3.pool").warning("retrying %s", "https://x/hunter2")
-    assert len(json_lines(stream)) == 2 and "hunter2" not in stream.getvalue() and "hunter" not in stream.getvalue()
+    assert len(json_lines(stream)) == 3 and "hunter" not in stream.getvalue()
 
 
 def test_a_broken_redactor_shows_nothing() -> None:

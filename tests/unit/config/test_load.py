@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventferry.config import ConfigMistakes, Redactor, load, load_text
@@ -318,6 +318,7 @@ def as_text(value: Any) -> str:
     return "0" if value is None else str(value)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["sources", "sinks", "alerts", "log", "ledger", "instance"]), values))
 def test_no_file_makes_it_fail_otherwise(data: dict[str, Any]) -> None:
     """Whatever TOML holds, the answer is a configuration or sentences."""

@@ -2,7 +2,7 @@
 
 import tomllib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventferry.config.locate import Locator
@@ -57,6 +57,7 @@ def test_keys_of_tables_and_arrays_of_tables_are_found() -> None:
     assert locate(()) is None
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab[]{}=.\"'\\#\n ", max_size=60))
 def test_no_text_confuses_it_into_failing(text: str) -> None:
     """A place is a help, never a second failure."""

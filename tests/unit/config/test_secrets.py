@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventferry.config.secrets import Redactor, SecretError, is_secret_name, resolve_text, resolve_tree
@@ -66,6 +66,7 @@ def test_every_failure_in_a_tree_is_told() -> None:
     assert data["c"] == "see"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), min_size=4, max_size=30).filter(lambda text: len(text.strip()) >= 4))
 def test_a_secret_is_hidden_in_every_spelling(secret: str) -> None:
     """Exact, URL-encoded, and as a basic-authentication header, whatever stands before it."""

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 from apscheduler.triggers.cron import CronTrigger
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventferry.config.cron import check_cron
@@ -41,6 +41,7 @@ def test_what_is_not_a_duration_is_refused_with_a_remedy(value: object) -> None:
         parse_duration(value)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12))
 def test_durations_survive_being_shown(milliseconds: int) -> None:
     """What `config show` prints reads back as the same span."""
@@ -64,6 +65,7 @@ def test_what_is_not_a_size_is_refused(value: object) -> None:
         parse_size(value)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 50))
 def test_sizes_survive_being_shown(size: int) -> None:
     """What `config show` prints reads back as the same number of bytes."""
@@ -106,6 +108,7 @@ small = st.integers(0, 60).map(str)
 items = st.one_of(st.just("*"), small, st.tuples(small, small).map("-".join), small.map("*/{}".format))
 
 
+@settings(deadline=None)
 @given(st.lists(items, min_size=5, max_size=5).map(" ".join))
 def test_whatever_passes_is_taken_by_the_scheduler(text: str) -> None:
     """A cron expression that `check` accepts never fails at start."""

@@ -14,6 +14,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventferry.execution import make_executor
+from eventferry.pipeline import lines as judging
 from eventferry.pipeline import scan as scanning
 from eventferry.pipeline.frame import BOM, CR, HOLES, STARTS_WITH_BOM, UNTERMINATED
 from eventferry.pipeline.scan import Known, ScanFailure, ScanLimits, ScanResult, ScanSpec, scan, scan_pack, scan_stream
@@ -216,6 +218,21 @@ def test_growth_is_found_wherever_the_windows_end(before: int, after: int, windo
         assert found.events == after
 
 
+@given(st.lists(st.sampled_from([b"a", "ż".encode(), "東".encode(), "😀".encode(), b"\xe2\x82", b"\xff"])))
+def test_utf8_is_checked_over_the_edges_of_pieces(parts: list[bytes]) -> None:
+    """A character may lie across two pieces; what is no UTF-8 is found in any of them."""
+    text = b"".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "_PIECE", 4)
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            with pytest.raises(UnicodeDecodeError):
+                judging._check_utf8(text)
+        else:
+            judging._check_utf8(text)
+
+
 def spec_of(root: Path, key: str, **changes: object) -> ScanSpec:
     spec = StoreSpec(str(root))
     (listed,) = (thing for thing in open_store(spec).list() if thing.key == key)
@@ -229,7 +246,8 @@ def test_an_object_of_a_store_is_scanned(tmp_path: Path) -> None:
     found = scan(pickle.loads(pickle.dumps(spec)))
     assert isinstance(found, ScanResult)
     assert found == pickle.loads(pickle.dumps(found)) == scan_bytes(events(0, 1000))
-    assert scan_pack([spec, spec]) == [found, found]
+    with make_executor(1) as executor:
+        assert executor.submit(scan_pack, [spec, spec]).result(60) == [found, found]
 
 
 def test_a_truncated_object_is_unreadable(tmp_path: Path) -> None:

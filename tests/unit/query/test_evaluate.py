@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventferry.query import And, Compare, Expression, Not, Op, Or, compile_filter
@@ -99,6 +99,7 @@ def oracle_compare(op: Op, found: Any, wanted: Any) -> bool:
     return {Op.GT: found > wanted, Op.GTE: found >= wanted, Op.LT: found < wanted, Op.LTE: found <= wanted}[op]
 
 
+@settings(deadline=None)
 @given(expressions, objects, st.booleans())
 def test_agrees_with_the_slow_evaluator(expression: Expression, event: dict[str, Any], ascii_only: bool) -> None:
     """Decoding only what a filter needs never changes its answer."""
@@ -106,6 +107,7 @@ def test_agrees_with_the_slow_evaluator(expression: Expression, event: dict[str,
     assert compile_filter(expression)(line) is oracle(expression, event)
 
 
+@settings(deadline=None)
 @given(expressions)
 def test_an_expression_survives_being_written_down(expression: Expression) -> None:
     """A stored filter means what it meant when it was stored."""
@@ -148,6 +150,7 @@ def test_a_path_may_end_where_another_goes_on() -> None:
     assert not both(b'{"a":1}')
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1).map(tuple))
 @example(("a.b", "c/d", "~1"))
 @example(("/a",))

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventferry.query import Compare, Op, Redaction, Transform, parse_transform
@@ -95,6 +95,7 @@ def without_covered(rules: tuple[Redaction, ...]) -> list[Redaction]:
     return [rule for rule in rules if not any(rule.path[: len(o.path)] == o.path for o in rules if o is not rule)]
 
 
+@settings(deadline=None)
 @given(st.lists(lines, max_size=4), path_lists, path_lists, redactions)
 def test_agrees_with_the_slow_transform(
     events: list[bytes], fields: Any, drop: Any, redact: tuple[Redaction, ...]
@@ -117,6 +118,7 @@ def test_agrees_with_the_slow_transform(
     assert body.count(b"\n") == len(events)
 
 
+@settings(deadline=None)
 @given(st.lists(lines, max_size=6), paths, st.sampled_from(["x", True, None, 1]))
 def test_filtering_keeps_exact_bytes_and_original_positions(events: list[bytes], path: Any, wanted: Any) -> None:
     """A kept line is the very line it was, and its position in the unfiltered body is told."""
