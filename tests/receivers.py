@@ -59,6 +59,9 @@ class HttpReceiver:
         self._thread.start()
 
     def close(self) -> None:
+        """Stop; twice is harmless."""
+        if self.closing.is_set():
+            return
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -93,9 +96,10 @@ class HttpReceiver:
                 for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(reply.body)
+                if self.command != "HEAD":
+                    self.wfile.write(reply.body)
 
-            do_POST = do_GET = do_PUT = _answer
+            do_POST = do_GET = do_PUT = do_HEAD = _answer
 
             def log_message(self, *_: Any) -> None:
                 pass

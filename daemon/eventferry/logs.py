@@ -12,13 +12,13 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Literal, TextIO, cast
-
-import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from eventferry import clock
 from eventferry.log_stream import LogStream
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger, Processor
 
 Format = Literal["auto", "json", "console"]
 
@@ -34,9 +34,23 @@ _redactor: Callable[[str], str] | None = None
 _stream: LogStream | None = None
 
 
-def get_logger(**fields: Any) -> FilteringBoundLogger:
+class _Logger:
+    """Becomes a logger of structlog when it is used: `--help` shall not pay for that import (a quarter second)."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by copy, pickle and inspect, not by a log call
+            raise AttributeError(name)
+        import structlog
+
+        return getattr(structlog.get_logger(**self._fields), name)
+
+
+def get_logger(**fields: Any) -> "FilteringBoundLogger":
     """A logger that carries `fields` in every event; it follows later changes of the set-up."""
-    return cast(FilteringBoundLogger, structlog.get_logger(**fields))
+    return cast("FilteringBoundLogger", _Logger(fields))
 
 
 def set_redactor(redactor: Callable[[str], str] | None) -> None:
@@ -72,6 +86,8 @@ def configure_logs(format: Format = "auto", level: str = "info", stream: TextIO 
     `auto` is colours on a terminal and JSON elsewhere. Lines carry the syslog priority (`<3>`) where the stream is the
     journal, so that `journalctl -p err` works. Libraries are heard from WARNING on.
     """
+    import structlog
+
     global _stream
     _stream = LogStream(stream or sys.stderr)
     renderer = _renderer(format, _stream)
@@ -98,7 +114,7 @@ def dropped_lines() -> int:
 class _LibraryHandler(logging.Handler):
     """Sends what libraries log through the same processors, as the event `library.logged`."""
 
-    def __init__(self, processors: Sequence[Processor], stream: LogStream) -> None:
+    def __init__(self, processors: "Sequence[Processor]", stream: LogStream) -> None:
         super().__init__(logging.WARNING)
         self._processors = processors
         self._stream = stream
@@ -157,7 +173,7 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
-def _renderer(format: Format, stream: LogStream) -> Processor:
+def _renderer(format: Format, stream: LogStream) -> "Processor":
     as_json = format == "json" or (format == "auto" and not stream.is_terminal)
     render: Processor = _render_json if as_json else _Console(colours=stream.is_terminal)
 
@@ -187,6 +203,8 @@ class _Console:
     """Renders for people; a traceback is indented on a terminal and folded into its line elsewhere."""
 
     def __init__(self, *, colours: bool) -> None:
+        import structlog
+
         self._fold = not colours
         self._render = structlog.dev.ConsoleRenderer(
             colors=colours, pad_event_to=24, sort_keys=False, exception_formatter=structlog.dev.plain_traceback

@@ -40,7 +40,7 @@ class TestFile(SinkPromises):
 
     @contextmanager
     def refusing(self):
-        missing = {"path": str(self.tmp_path / "not-mounted")}
+        missing = {"path": str(self.tmp_path / "not-mounted"), "create": False}
         yield Target(lambda: make_sink("file", "files", missing))
 
 
@@ -109,6 +109,15 @@ def test_dead_attempts_are_swept_and_living_ones_kept(make, tmp_path):
         assert not old.exists()
         assert new.exists()
         assert foreign.exists()
+
+
+def test_a_new_directory_is_made_but_not_its_parents(make, tmp_path):
+    """A sink may be pointed at a folder that is still to be made; a mistyped path above it stays a mistake."""
+    with make(path=str(tmp_path / "new")) as sink:
+        sink.deliver(make_batch(sample_events(1)))
+    assert list((tmp_path / "new").rglob("*.ndjson"))
+    with pytest.raises(SinkMisconfigured, match="create the directory"):
+        make(path=str(tmp_path / "typo" / "new")).open()
 
 
 def test_an_unmounted_disk_is_not_filled(make, tmp_path):

@@ -78,12 +78,16 @@ def head(tx: sa.Connection) -> int:
     return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(t.segments.c.position), 0))).scalar_one())
 
 
-def append(tx: sa.Connection, source_id: int, object_id: int, found: Iterable[FoundSegment], next_position: int) -> int:
-    """Append an object's segments from `next_position` on; returns the position after the last."""
+def append(tx: sa.Connection, source_id: int, found: Iterable[tuple[int, Iterable[FoundSegment]]]) -> None:
+    """Append the segments of objects, given as (object id, segments), at the end of the log."""
     now = clock.now_ms()
+    listed = [(object_id, segment) for object_id, segments in found for segment in segments]
+    if not listed:
+        return
+    first = head(tx) + 1
     rows = [
         {
-            "position": next_position + number,
+            "position": first + number,
             "source_id": source_id,
             "object_id": object_id,
             "start": segment.start,
@@ -99,11 +103,9 @@ def append(tx: sa.Connection, source_id: int, object_id: int, found: Iterable[Fo
             "holes": pack_holes(segment.holes),
             "appended_ms": now,
         }
-        for number, segment in enumerate(found)
+        for number, (object_id, segment) in enumerate(listed)
     ]
-    if rows:
-        tx.execute(sa.insert(t.segments), rows)
-    return next_position + len(rows)
+    tx.execute(sa.insert(t.segments), rows)
 
 
 _s, _o = t.segments.c, t.objects.c

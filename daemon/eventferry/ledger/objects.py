@@ -110,30 +110,54 @@ def get_object(tx: sa.Connection, object_id: int) -> ObjectRow:
     return ObjectRow(*tx.execute(sa.select(*_COLUMNS).where(t.objects.c.id == object_id)).one())
 
 
-def indexed_before(tx: sa.Connection, row: ObjectRow) -> ObjectRow | None:
-    """The last version of the same key whose content is in the log."""
+def indexed_before(tx: sa.Connection, source_id: int, rows: Sequence[ObjectRow]) -> dict[str, tuple[int, str]]:
+    """For the keys of these rows the last version whose content is in the log: key → (bytes, digest)."""
+    hashes = {hash_key(row.key): row.key for row in rows}
     found = tx.execute(
-        sa.select(*_COLUMNS)
+        sa.select(t.objects.c.key_hash, t.objects.c.bytes, t.objects.c.digest)
         .where(
-            t.objects.c.source_id == row.source_id,
-            t.objects.c.key_hash == hash_key(row.key),
+            t.objects.c.source_id == source_id,
+            t.objects.c.key_hash.in_(list(hashes)),
             t.objects.c.state.in_(("indexed", "unchanged")),
-            t.objects.c.id != row.id,
         )
-        .order_by(t.objects.c.finished_ms.desc(), t.objects.c.id.desc())
-        .limit(1)
-    ).one_or_none()
-    return None if found is None else ObjectRow(*found)
-
-
-def finish_object(tx: sa.Connection, object_id: int, state: str, reason: str | None = None, **books: object) -> None:
-    """Give the object version its end state."""
-    assert state in STATES
-    tx.execute(
-        sa.update(t.objects)
-        .where(t.objects.c.id == object_id)
-        .values(state=state, reason=reason, finished_ms=clock.now_ms(), **books)
+        .order_by(t.objects.c.finished_ms, t.objects.c.id)
     )
+    return {hashes[key_hash]: (size, digest) for key_hash, size, digest in found}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEnd:
+    """How an object version ended: its state with its books."""
+
+    id: int
+    state: str
+    reason: str | None = None
+    digest: str | None = None
+    bytes: int | None = None
+    base: int = 0
+    lines: int | None = None
+    events: int | None = None
+    bad: int | None = None
+    blank: int | None = None
+    untimed: int | None = None
+
+
+_BOOKS = [name for name in ObjectEnd.__slots__ if name != "id"]
+_FINISH = (
+    sa.update(t.objects)
+    .where(t.objects.c.id == sa.bindparam("which"))
+    .values(finished_ms=sa.bindparam("now"), **{name: sa.bindparam(f"new_{name}") for name in _BOOKS})
+)
+
+
+def finish_objects(tx: sa.Connection, ends: Sequence[ObjectEnd]) -> None:
+    """Give object versions their end states."""
+    now = clock.now_ms()
+    if ends:
+        tx.execute(
+            _FINISH,
+            [{"which": end.id, "now": now} | {f"new_{name}": getattr(end, name) for name in _BOOKS} for end in ends],
+        )
 
 
 def postpone_object(tx: sa.Connection, object_id: int, next_ms: int, reason: str) -> None:
@@ -143,12 +167,12 @@ def postpone_object(tx: sa.Connection, object_id: int, next_ms: int, reason: str
 
 def record_bad_lines(tx: sa.Connection, object_id: int, samples: Iterable[tuple[int, int, int, str]]) -> None:
     """Keep samples of bad lines: (line, offset, length, reason)."""
-    tx.execute(sa.delete(t.bad_lines).where(t.bad_lines.c.object_id == object_id))
     rows = [
         {"object_id": object_id, "line": line, "offset": offset, "length": length, "reason": reason}
         for line, offset, length, reason in samples
     ]
     if rows:
+        tx.execute(sa.delete(t.bad_lines).where(t.bad_lines.c.object_id == object_id))
         tx.execute(sa.insert(t.bad_lines), rows)
 
 

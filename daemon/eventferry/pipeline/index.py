@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from eventferry import clock
 from eventferry.ledger import Ledger, alerts, log, objects
-from eventferry.ledger.objects import ObjectRow
+from eventferry.ledger.objects import ObjectEnd, ObjectRow
 from eventferry.logs import get_logger
 from eventferry.pipeline.scan import Known, ScanFailure, ScanLimits, ScanResult, ScanSpec, scan_pack
 from eventferry.pipeline.source import Source
@@ -93,7 +93,7 @@ class Indexer:
     def _submit(self, source: Source, rows: list[ObjectRow]) -> tuple[list[ScanItem], Future[list[Outcome]]]:
         with self._ledger.write() as tx:
             objects.count_attempts(tx, [row.id for row in rows])
-            pack = [ScanItem(row, _spec(tx, source, row)) for row in rows]
+            pack = [ScanItem(*each) for each in zip(rows, _specs(tx, source, rows), strict=True)]
         specs = [item.spec for item in pack]
         try:
             return pack, self._workers().submit(scan_pack, specs)
@@ -133,18 +133,23 @@ class Indexer:
                 self.close()
 
     def _commit(self, source: Source, pack: Sequence[ScanItem], outcomes: Sequence[Outcome], totals: Indexed) -> None:
+        now = clock.now_ms()
+        judged = [
+            (item.row, outcome, decide(source, item, outcome, now))
+            for item, outcome in zip(pack, outcomes, strict=True)
+        ]
         with self._ledger.write() as tx:
-            position = log.head(tx) + 1
-            for item, outcome in zip(pack, outcomes, strict=True):
-                decision = decide(source, item, outcome, clock.now_ms())
-                position = _record(tx, source, item.row, outcome, decision, position)
-                totals.files += decision.state == "indexed"
-                totals.quarantined += decision.state == "quarantined"
-                totals.postponed += decision.state == "later"
-                if isinstance(outcome, ScanResult) and decision.state == "indexed":
-                    totals.events += outcome.events
-                    totals.bytes += outcome.bytes
-                    totals.bad += outcome.bad
+            objects.finish_objects(tx, [_end(*each) for each in judged if each[2].state != "later"])
+            log.append(tx, source.id, [(row.id, outcome.segments) for row, outcome in _indexed(judged)])
+            for row, outcome, decision in judged:
+                _note(tx, source, row, outcome, decision)
+        for _, outcome in _indexed(judged):
+            totals.files += 1
+            totals.events += outcome.events
+            totals.bytes += outcome.bytes
+            totals.bad += outcome.bad
+        totals.quarantined += sum(decision.state == "quarantined" for _, _, decision in judged)
+        totals.postponed += sum(decision.state == "later" for _, _, decision in judged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,27 +197,36 @@ def _decide_failure(source: Source, row: ObjectRow, failure: ScanFailure, now_ms
     return Decision("later", failure.reason, now_ms + min(60_000 * 2 ** min(row.attempts, 5), 1_800_000))
 
 
-def _record(
-    tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, decision: Decision, position: int
-) -> int:
-    """Write the decision down; returns the next free position of the log."""
+def _indexed(judged: Iterable[tuple[ObjectRow, Outcome, Decision]]) -> list[tuple[ObjectRow, ScanResult]]:
+    """What goes into the log."""
+    return [
+        (row, outcome)
+        for row, outcome, decision in judged
+        if decision.state == "indexed" and isinstance(outcome, ScanResult)
+    ]
+
+
+def _end(row: ObjectRow, outcome: Outcome, decision: Decision) -> ObjectEnd:
+    """The end state with the books; an unchanged version adds nothing to them."""
+    if not isinstance(outcome, ScanResult):
+        return ObjectEnd(row.id, decision.state, decision.reason)
+    known = (outcome.digest, outcome.bytes, outcome.grew_from or 0)
+    if decision.state == "unchanged":
+        return ObjectEnd(row.id, decision.state, decision.reason, *known)
+    books = (outcome.lines, outcome.events, outcome.bad, outcome.blank, outcome.untimed)
+    return ObjectEnd(row.id, decision.state, decision.reason, *known, *books)
+
+
+def _note(tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, decision: Decision) -> None:
+    """What is written of an object beside its end: a later try, samples of bad lines, alerts."""
     if decision.state == "later":
         objects.postpone_object(tx, row.id, decision.retry_ms, decision.reason or "")
         objects.uncount_attempt(tx, row.id)
-        return position
-    books: dict[str, object] = {}
-    if isinstance(outcome, ScanResult):
-        books = {"digest": outcome.digest, "bytes": outcome.bytes, "base": outcome.grew_from or 0}
-        if decision.state != "unchanged":
-            names = ("lines", "events", "bad", "blank", "untimed")
-            books |= {name: getattr(outcome, name) for name in names}
-            samples = [(bad.line, bad.offset, bad.length, bad.reason) for bad in outcome.samples]
-            objects.record_bad_lines(tx, row.id, samples)
-        if decision.state == "indexed":
-            position = log.append(tx, source.id, row.id, outcome.segments, position)
-    objects.finish_object(tx, row.id, decision.state, decision.reason, **books)
+        return
+    if isinstance(outcome, ScanResult) and outcome.samples and decision.state != "unchanged":
+        samples = [(bad.line, bad.offset, bad.length, bad.reason) for bad in outcome.samples]
+        objects.record_bad_lines(tx, row.id, samples)
     _alert(tx, source, row, outcome, decision)
-    return position
 
 
 def _alert(tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, decision: Decision) -> None:
@@ -244,21 +258,22 @@ def _alert(tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, 
         )
 
 
-def _spec(tx: sa.Connection, source: Source, row: ObjectRow) -> ScanSpec:
+def _specs(tx: sa.Connection, source: Source, rows: Sequence[ObjectRow]) -> list[ScanSpec]:
     settings = source.settings
-    before = objects.indexed_before(tx, row)
-    known = None
-    if before is not None and before.digest is not None and before.bytes is not None:
-        known = Known(before.bytes, before.digest)
-    return ScanSpec(
-        store=source.spec,
-        key=row.key,
-        version=row.version,
-        times=tuple(settings.time_field),
-        concatenated=settings.concatenated,
-        limits=ScanLimits(max_line_bytes=settings.max_line, max_bytes=settings.max_size, max_ratio=settings.max_ratio),
-        known=known,
-    )
+    before = objects.indexed_before(tx, source.id, rows)
+    limits = ScanLimits(max_line_bytes=settings.max_line, max_bytes=settings.max_size, max_ratio=settings.max_ratio)
+    return [
+        ScanSpec(
+            store=source.spec,
+            key=row.key,
+            version=row.version,
+            times=tuple(settings.time_field),
+            concatenated=settings.concatenated,
+            limits=limits,
+            known=Known(*before[row.key]) if row.key in before else None,
+        )
+        for row in rows
+    ]
 
 
 def _packs(rows: Iterable[ObjectRow]) -> Iterator[list[ObjectRow]]:

@@ -213,14 +213,15 @@ def _has_room(tx: sa.Connection, rules: Rules, material: Material) -> bool:
 
 
 def _bury(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: Iterable[tuple[int, str]], kind: str) -> None:
+    refused = list(refused)
+    if not refused:
+        return
     letters = []
     lines = attempted.material.body.split(b"\n")
     for position, reason in refused:
         place = attempted.material.place(position)
         body = lines[position] + b"\n"
         letters.append(DeadLetter(attempted.row.source_id, attempted.row.seq, kind, place, reason, 1, body))
-    if not letters:
-        return
     dead_letters.bury(tx, rules.sink_id, letters)
     alert_dead(tx, rules, len(letters), f"{letters[0].place}: {letters[0].reason}")
 

@@ -35,6 +35,7 @@ class FileOptions(SinkOptions):
 
     path: Annotated[Path, AfterValidator(check_absolute)]
     compression: Literal["none", "gzip", "zstd"] = "none"
+    create: bool = True  # the last folder of `path`; false keeps an unmounted disk from being filled at its mount point
 
 
 class FileSink(Sink[FileOptions]):
@@ -54,7 +55,8 @@ class FileSink(Sink[FileOptions]):
         """Prove that the directory can be written to, and remove what attempts of dead processes left."""
         attempts = self.options.path / ATTEMPTS
         try:
-            # Never the root itself: an unmounted disk must not be filled at its mount point.
+            if self.options.create:
+                self.options.path.mkdir(mode=0o750, exist_ok=True)  # never its parents: a typing error stays one
             attempts.mkdir(exist_ok=True)
             probe = attempts / f"probe-{secrets.token_hex(8)}"
             os.close(_create(probe))

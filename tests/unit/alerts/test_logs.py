@@ -6,6 +6,8 @@ import logging
 import os
 import pty
 import socket
+import subprocess
+import sys
 import tty
 from typing import Any
 
@@ -87,9 +89,8 @@ def test_secrets_are_redacted_everywhere() -> None:
     try:
         raise OSError("login with hunter2 failed")
     except OSError:
-        log.exception(
-            "sink.failed", url="https://u:hunter2@x", more={"hunter2": ["hunter2"]}, cut="x" * 8190 + "hunter2"
-        )
+        log.exception("sink.failed", url="https://u:hunter2@x", more={"hunter2": ["hunter2"]})
+    log.error("sink.failed", cut="x" * 8190 + "hunter2")
     logging.getLogger("urllib3.pool").warning("retrying %s", "https://x/hunter2")
     assert len(json_lines(stream)) == 3 and "hunter" not in stream.getvalue()
 
@@ -230,3 +231,9 @@ def test_a_value_that_cannot_be_shown_does_not_stop_the_record() -> None:
     configure_logs("json", stream=stream)
     get_logger().info("run.finished", thing=Broken())
     assert "Broken" in json_lines(stream)[0]["thing"]
+
+
+def test_holding_a_logger_costs_no_import() -> None:
+    """A module may make its logger at import time: `--help` does not pay for structlog."""
+    code = "import sys, eventferry.logs as l; l.get_logger(sink='x'); sys.exit('structlog' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

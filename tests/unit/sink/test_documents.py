@@ -56,6 +56,8 @@ def _default(field):
     value = field.get_default(call_default_factory=True)
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     shown = f'"{value}"' if isinstance(value, str) else str(list(value) if isinstance(value, tuple) else value)
     return f"`{shown}`"
 

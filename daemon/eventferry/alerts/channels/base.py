@@ -26,7 +26,7 @@ class ChannelError(Exception):
 class ChannelOptions(BaseModel):
     """The keys of a channel's table that are its own; an unknown key is an error. Validation does no I/O."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 OptionsT = TypeVar("OptionsT", bound=ChannelOptions)
@@ -48,3 +48,10 @@ class Channel(ABC, Generic[OptionsT]):
     @abstractmethod
     def send(self, message: Message) -> None:
         """Deliver one message. Returning means that it was taken. Raises ChannelError."""
+
+    def check(self) -> str:
+        """Prove without a message that this way works, as far as that can be; says what was proved.
+
+        Raises ChannelError.
+        """
+        return "its settings are sound; `eventferry alert test` sends a message"

@@ -4,6 +4,8 @@ import re
 import smtplib
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -69,9 +71,31 @@ class EmailChannel(Channel[EmailOptions]):
     Options: ClassVar[type[ChannelOptions]] = EmailOptions
 
     def send(self, message: Message) -> None:
+        letter = compose(message, self.options.sender, self.options.to)
+        with self._session() as server:
+            refused = server.send_message(letter)
+        if refused:
+            log.warning("alert.partly_refused", channel=self.name, recipients=sorted(refused))
+
+    def check(self) -> str:
+        with self._session() as server:
+            server.noop()
+        login = ", encrypted" if self.options.security != "none" else ""
+        login += " and logged in" if self.options.username else ""
+        return f"{self.options.host}:{self._port} answers{login}; `eventferry alert test` sends a letter"
+
+    @contextmanager
+    def _session(self) -> Iterator[smtplib.SMTP]:
+        """A connection that is ready for letters. Raises ChannelError for whatever goes wrong inside the block."""
         who = f"{self.options.host}:{self._port}"
         try:
-            self._deliver(message)
+            server = self._connect()
+            try:
+                yield server
+                with suppress(smtplib.SMTPException, OSError):
+                    server.quit()  # the letter is taken: a bad farewell must not send it again
+            finally:
+                server.close()
         except smtplib.SMTPAuthenticationError as error:
             raise ChannelError(f"{who} refuses the login: {self._words(error.smtp_error)}") from None
         except smtplib.SMTPRecipientsRefused as error:
@@ -92,25 +116,23 @@ class EmailChannel(Channel[EmailOptions]):
     def _port(self) -> int:
         return self.options.port or _PORTS[self.options.security]
 
-    def _deliver(self, message: Message) -> None:
-        options = self.options
-        letter = compose(message, options.sender, options.to)
-        with self._connect() as server:
+    def _connect(self) -> smtplib.SMTP:
+        # Without a name smtplib asks the DNS for one, however long that takes.
+        me = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "localhost"
+        options, port = self.options, self._port
+        if options.security == "tls":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(options.host, port, me, timeout=DEADLINE_S, context=self._context())
+        else:
+            server = smtplib.SMTP(options.host, port, me, timeout=DEADLINE_S)
+        try:
             if options.security == "starttls":
                 server.starttls(context=self._context())
             if options.username is not None and options.password is not None:
                 server.login(options.username, options.password.get_secret_value())
-            refused = server.send_message(letter)
-        if refused:
-            log.warning("alert.partly_refused", channel=self.name, recipients=sorted(refused))
-
-    def _connect(self) -> smtplib.SMTP:
-        # Without a name smtplib asks the DNS for one, however long that takes.
-        me = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "localhost"
-        host, port = self.options.host, self._port
-        if self.options.security == "tls":
-            return smtplib.SMTP_SSL(host, port, me, timeout=DEADLINE_S, context=self._context())
-        return smtplib.SMTP(host, port, me, timeout=DEADLINE_S)
+        except BaseException:
+            server.close()
+            raise
+        return server
 
     def _context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.options.ca_file)

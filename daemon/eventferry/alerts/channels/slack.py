@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, SecretStr
 
 from eventferry.alerts.channels.base import Channel, ChannelError, ChannelOptions
-from eventferry.alerts.channels.post import post
+from eventferry.alerts.channels.post import knock, post
 from eventferry.alerts.message import Message
 from eventferry.alerts.render import slack_fallback, slack_payload
 from eventferry.sink.options import check_url
@@ -42,6 +42,9 @@ class SlackChannel(Channel[SlackOptions]):
                 raise
             # Receivers that copy Slack's format often know no blocks.
             self._post(slack_fallback(message))
+
+    def check(self) -> str:
+        return knock(self.options.url.get_secret_value(), ca_file=self.options.ca_file)
 
     def _post(self, payload: dict[str, object]) -> None:
         body = json.dumps(payload).encode()

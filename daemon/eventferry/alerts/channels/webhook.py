@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from eventferry import clock
 from eventferry.alerts.channels.base import Channel, ChannelOptions
-from eventferry.alerts.channels.post import post
+from eventferry.alerts.channels.post import knock, post
 from eventferry.alerts.channels.slack import SecretUrl
 from eventferry.alerts.message import Message
 from eventferry.alerts.render import json_payload
@@ -49,6 +49,9 @@ class WebhookChannel(Channel[WebhookOptions]):
         if self.options.secret is not None:
             headers |= sign(self.options.secret.get_secret_value(), body, clock.now_ms() // 1000)
         post(self.options.url.get_secret_value(), body, headers, ca_file=self.options.ca_file)
+
+    def check(self) -> str:
+        return knock(self.options.url.get_secret_value(), ca_file=self.options.ca_file)
 
 
 def sign(secret: str, body: bytes, timestamp: int) -> dict[str, str]:

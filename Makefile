@@ -1,0 +1,94 @@
+# Everything that is done with this checkout. `make` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first Python on the machine that is new enough; `make PYTHON=/path/to/python3.12 …` chooses another.
+find_python := for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done
+PYTHON ?= $(shell $(find_python))
+UV ?= uv
+# Tests spend half their time waiting for servers, disks and processes.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 2 ? 2 : n > 8 ? 8 : n)))
+PYTEST := .venv/bin/python -m pytest
+# For `make test ARGS="-k cursor"`.
+ARGS ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv-demo/installed ## carry a sample store to two sinks and check the books (DEMO_EVENTS=240000)
+	@.venv-demo/bin/python demo/run.py
+
+.PHONY: test
+test: .venv/installed ## every test but the fault lane; ARGS="-k cursor" selects
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not faults" $(ARGS)
+
+.PHONY: test-servers
+test-servers: .venv/installed ## only the tests that start real servers or a real systemd
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "servers or systemd" $(ARGS)
+
+.PHONY: faults-short
+faults-short: .venv/installed ## kill -9 the daemon a hundred times and count every event
+	$(PYTEST) -m faults $(ARGS) tests/faults
+
+.PHONY: lint
+lint: .venv/installed ## style, formatting, types, layers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+.PHONY: format
+format: .venv/installed ## mend style and formatting where that is mechanical
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.PHONY: bench
+bench: .venv/installed ## measure against decompression alone, a naive script and zcat
+	.venv/bin/python bench/run.py $(ARGS)
+
+.PHONY: bench-short
+bench-short: .venv/installed ## the same in a few minutes, with wider limits
+	.venv/bin/python bench/run.py --short $(ARGS)
+
+.PHONY: lock
+lock: ## pin every dependency anew (needs uv); LOCK_ARGS=--upgrade for newer versions
+	$(call compile,dev,--extra dev)
+	$(call compile,full,--extra s3 --extra duckdb --extra notify -c requirements/dev.txt)
+	$(call compile,demo,--extra demo -c requirements/dev.txt)
+	$(call compile,core,-c requirements/dev.txt)
+
+# Nothing of this machine's own configuration gets into the files.
+compile = $(UV) --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements/$(1).txt \
+	$(2) pyproject.toml requirements/build.in
+
+.PHONY: clean
+clean: ## remove environments, caches, what the demo and the benchmark wrote
+	rm -rf .venv .venv-demo demo-data bench-data bench/results dist build .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Environments. The stamp is newer than what it was made from, so that a second run starts at once.
+.venv/installed: requirements/dev.txt pyproject.toml
+	$(call install,.venv,dev)
+
+.venv-demo/installed: requirements/demo.txt pyproject.toml
+	$(call install,.venv-demo,demo)
+
+# pip's own configuration may add places to look in; with the hashes in the file that changes nothing in what is installed.
+define install
+	@test -n "$(PYTHON)" || { echo "eventferry needs Python 3.11 or newer; install one, or: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(1) (once; $$($(PYTHON) --version)) …"
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/$(2).txt
+	@$(1)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+endef

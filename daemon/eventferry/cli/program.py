@@ -1,0 +1,101 @@
+"""The program `eventferry`: its commands, its options, and how it ends."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from eventferry.cli import act, alert, config, dead_letters, files, look, serve, setup
+from eventferry.cli.options import ConfigPath
+from eventferry.errors import ConfigError, EventferryError
+
+EXIT_CODES = (
+    "Exit codes: 0 done · 1 something failed or needs a person · 2 wrong usage · "
+    "75 another eventferry holds the ledger · 78 the configuration or the ledger is wrong"
+)
+
+class Program(TyperGroup):
+    """Ends every command in a way that people and scripts understand."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            code = _explain(error, debug=bool(ctx.params.get("debug")))
+            if code is None:
+                raise
+            raise typer.Exit(code) from None
+
+
+def _explain(error: Exception, *, debug: bool) -> int | None:
+    """Print what an error means; its exit code. None where typer knows better."""
+    if type(error).__module__.startswith(("typer", "click")):
+        return None
+    from eventferry.cli.console import complain
+
+    if debug:
+        import traceback
+
+        from eventferry.logs import redact
+
+        sys.stderr.write(redact("".join(traceback.format_exception(error))))
+    match error:
+        case ConfigError():
+            complain(error.problems)
+            return error.exit_code
+        case EventferryError():
+            complain([str(error)])
+            return error.exit_code
+        case BrokenPipeError():  # somebody read enough of the output
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 1
+        case PermissionError() if error.filename:
+            complain([f"{error.filename}: permission denied; run it as root, or as the user that the service runs as"])
+            return 1
+        case _:
+            complain([f"{type(error).__name__}: {error} (a bug? `eventferry --debug …` shows where)"])
+            return 1
+
+
+program = typer.Typer(
+    name="eventferry",
+    cls=Program,
+    help="Carries raw analytics events from the file store where they land to every tool where people look at them.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from eventferry import __version__
+
+        typer.echo(f"eventferry {__version__}")
+        raise typer.Exit()
+
+
+@program.callback()
+def options(
+    ctx: typer.Context,
+    config_path: ConfigPath = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    ctx.obj = config_path
+
+
+# The order is that of --help: what is needed first stands first.
+for module in (setup, serve, look, act):
+    module.add_to(program)
+program.add_typer(files.files, name="files", rich_help_panel="When something needs you")
+program.add_typer(dead_letters.letters, name="dead-letters", rich_help_panel="When something needs you")
+program.add_typer(alert.alert, name="alert", rich_help_panel="Set up")
+program.add_typer(config.config, name="config", rich_help_panel="Set up")

@@ -1,0 +1,104 @@
+"""Counts events in a store and at its sinks without anything of eventferry, so that its books can be checked."""
+
+import argparse
+import gzip
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+_BOM = b"\xef\xbb\xbf"
+_WHITE = b" \t\r\n"
+
+
+def count_store(root: Path) -> dict[str, Any]:
+    """Files, lines, events, bad and blank lines of every gzip file; a file that cannot be read to its end counts as such."""
+    files = sorted(path for path in root.rglob("*.gz") if not path.name.startswith("."))
+    total = {"files": len(files), "unreadable": 0, "lines": 0, "bad": 0, "blank": 0}
+    events: list[bytes] = []
+    for path in files:
+        try:
+            content = gzip.decompress(path.read_bytes())
+        except EOFError:
+            total["unreadable"] += 1
+            continue
+        for line in _split(content):
+            total["lines"] += 1
+            if not line.strip(_WHITE):
+                total["blank"] += 1
+            elif _is_event(line):
+                events.append(_fingerprint(line))
+            else:
+                total["bad"] += 1
+    return {**total, **_sum_up(events)}
+
+
+def count_files(root: Path) -> dict[str, Any]:
+    """Every line of every NDJSON file below a directory."""
+    files = sorted(path for path in root.rglob("*.ndjson") if path.is_file())
+    found = (_fingerprint(line) for path in files for line in _split(path.read_bytes()))
+    return {"files": len(files), **_sum_up(found)}
+
+
+def count_duckdb(path: Path, table: str = "events") -> dict[str, Any]:
+    """Every row of a table with a column `event`."""
+    import duckdb
+
+    with duckdb.connect(str(path), read_only=True) as connection:
+        rows = connection.execute(f'SELECT event::VARCHAR FROM "{table}"')  # noqa: S608 - the demo's own table
+        return _sum_up(_fingerprint(row[0].encode()) for batch in iter(lambda: rows.fetchmany(5000), []) for row in batch)
+
+
+def _split(content: bytes) -> Iterator[bytes]:
+    lines = content.removeprefix(_BOM).split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    for line in lines:
+        yield line.removesuffix(b"\r")
+
+
+def _is_event(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line.decode(), parse_constant=_refuse), dict)
+    except ValueError:
+        return False
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _fingerprint(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=8).digest()
+
+
+def _sum_up(fingerprints: Iterable[bytes]) -> dict[str, Any]:
+    """How many, and one number for all of them together that does not depend on their order."""
+    count = total = 0
+    for each in fingerprints:
+        count += 1
+        total += int.from_bytes(each, "big")
+    return {"events": count, "sum": f"{total % 2**64:016x}"}
+
+
+def main() -> int:
+    """Print the three counts; 1 where they differ."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", type=Path, help="directory of *.gz files")
+    parser.add_argument("files", type=Path, help="directory of the sink's *.ndjson files")
+    parser.add_argument("duckdb", type=Path, help="the DuckDB file")
+    given = parser.parse_args()
+    counts = {
+        "store": count_store(given.store),
+        "files": count_files(given.files),
+        "duckdb": count_duckdb(given.duckdb),
+    }
+    json.dump(counts, sys.stdout, indent=2)
+    print()
+    return 0 if len({(each["events"], each["sum"]) for each in counts.values()}) == 1 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
