@@ -48,7 +48,9 @@ def count_duckdb(path: Path, table: str = "events") -> dict[str, Any]:
 
     with duckdb.connect(str(path), read_only=True) as connection:
         rows = connection.execute(f'SELECT event::VARCHAR FROM "{table}"')  # noqa: S608 - the demo's own table
-        return _sum_up(_fingerprint(row[0].encode()) for batch in iter(lambda: rows.fetchmany(5000), []) for row in batch)
+        return _sum_up(
+            _fingerprint(row[0].encode()) for batch in iter(lambda: rows.fetchmany(5000), []) for row in batch
+        )
 
 
 def _split(content: bytes) -> Iterator[bytes]:

@@ -72,11 +72,11 @@ def ids_in_state(tx: sa.Connection, state: str) -> list[int]:
     return list(tx.execute(sa.select(t.objects.c.id).where(t.objects.c.state == state)).scalars())
 
 
-def letter_ids(tx: sa.Connection, sink_id: int) -> list[int]:
-    """The numbers of all dead letters of the sink that wait and still have their bytes."""
+def letter_ids(tx: sa.Connection, sink_id: int, *, with_bytes: bool) -> list[int]:
+    """The numbers of all dead letters of the sink that wait; `with_bytes`: only those that can be sent again."""
     c = t.dead_letters.c
-    chosen = (c.sink_id == sink_id) & (c.state == "waiting") & c.body.is_not(None)
-    return list(tx.execute(sa.select(c.id).where(chosen)).scalars())
+    query = sa.select(c.id).where(c.sink_id == sink_id, c.state == "waiting")
+    return list(tx.execute(query.where(c.body.is_not(None)) if with_bytes else query).scalars())
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ EXIT_CODES = (
     "75 another eventferry holds the ledger · 78 the configuration or the ledger is wrong"
 )
 
+
 class Program(TyperGroup):
     """Ends every command in a way that people and scripts understand."""
 

@@ -36,7 +36,12 @@ def tell(ledger: Ledger, reports: Mapping[str, RunReport], started_ms: int, work
         console.table(
             ("Sink", ">Delivered now", ">Waiting", ">Dead letters"),
             [
-                (row.name, count(delivered.get(row.name, 0)), count(left.get(row.name, 0)), count(letters.get(row.id, 0)))
+                (
+                    row.name,
+                    count(delivered.get(row.name, 0)),
+                    count(left.get(row.name, 0)),
+                    count(letters.get(row.id, 0)),
+                )
                 for row in rows
             ],
         )
@@ -47,7 +52,9 @@ def tell(ledger: Ledger, reports: Mapping[str, RunReport], started_ms: int, work
             console.advise(command)
     young = sum(each.discovery.too_young for each in reports.values())
     if young:
-        console.say(f"{plural(young, 'file')} may still be being written (younger than `settle`); a later run takes them.")
+        console.say(
+            f"{plural(young, 'file')} may still be being written (younger than `settle`); a later run takes them."
+        )
     if not open_ends:
         console.mark(console.OK, "Everything is delivered." if not young else "Everything else is delivered.")
     return 1 if open_ends else 0
@@ -80,7 +87,10 @@ def _of_sinks(
     for row in rows:
         events = plural(left.get(row.name, 0), "event")
         if row.state == "held":
-            yield f"sink {row.name} is held; {events} wait: {row.reason}", f"once it is mended: eventferry resume {row.name}"
+            yield (
+                f"sink {row.name} is held; {events} wait: {row.reason}",
+                f"once it is mended: eventferry resume {row.name}",
+            )
         elif row.state == "paused":
             yield f"sink {row.name} is paused; {events} wait", f"eventferry resume {row.name}"
         elif left.get(row.name, 0):

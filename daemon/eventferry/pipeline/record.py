@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from eventferry import clock
-from eventferry.ledger import alerts, batches, dead_letters, sinks
+from eventferry.ledger import alerts, batches, books, dead_letters, sinks
 from eventferry.ledger.batches import BatchRow, PlannedBatch
 from eventferry.ledger.dead_letters import DeadLetter
 from eventferry.ledger.identity import batch_id
@@ -118,7 +118,7 @@ def _retry(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, bug
         subject=f"Sink {rules.name} does not answer as it should; its events wait",
         detail=verdict.reason,
         command=f"eventferry status --sink {rules.name}",
-        fields={"sink": rules.name},
+        fields=_waiting(tx, rules, f"sink.unavailable:{rules.name}"),
     )
 
 
@@ -140,8 +140,23 @@ def hold(tx: sa.Connection, rules: Rules, reason: str, row: BatchRow | None = No
         subject=f"Sink {rules.name} is held: it needs a person",
         detail=reason,
         command=f"eventferry status --sink {rules.name}; once it is mended: eventferry resume {rules.name}",
-        fields={"sink": rules.name},
+        fields=_waiting(tx, rules, f"sink.held:{rules.name}"),
     )
+
+
+def _waiting(tx: sa.Connection, rules: Rules, cause: str) -> dict[str, object]:
+    """How much waits, for the first message about a cause; counting it again at every retry would cost too much."""
+    if alerts.opened_ms(tx, cause) is not None:
+        return {}
+    waiting = [each for each in books.backlogs(tx) if each.sink == rules.name]
+    since = min((each.since_ms for each in waiting if each.since_ms is not None), default=None)
+    lag = {} if since is None else {"lag_seconds": (clock.now_ms() - since) // 1000}
+    return {
+        "sink": rules.name,
+        "backlog_events": sum(each.events for each in waiting),
+        "backlog_bytes": sum(each.bytes for each in waiting),
+        **lag,
+    }
 
 
 def _refused(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdict) -> None:

@@ -42,11 +42,6 @@ class Format:
     magic: bytes
     decompressor: Callable[[], Any]
 
-    @property
-    def registered(self) -> str:
-        """Its name among smart_open's compressors; the bare extension stays as other users of smart_open expect it."""
-        return f".eventferry{self.extension}"
-
     def is_cut_start(self, head: bytes) -> bool:
         """Whether `head`, all that is left of an object, is a frame that ends before it can be recognised."""
         return len(head) < HEAD and self.magic.startswith(head[: len(self.magic)])

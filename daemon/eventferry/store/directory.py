@@ -194,9 +194,8 @@ class PinnedFile(io.RawIOBase):
     _fd = -1  # whose it is: taken over once all of __init__ went well
 
     def __init__(self, fd: int, version: str, path: str) -> None:
-        import smart_open  # loads every installed cloud client; so not before a file is read
-
-        self._file: Any = smart_open.open(fd, "rb", compression="disable")
+        # Not through smart_open, which loads every installed cloud client: half a second for each worker process.
+        self._file = os.fdopen(fd, "rb", closefd=False)
         self._version = version
         self._path = path
         self._fd = fd

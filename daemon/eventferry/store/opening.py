@@ -2,12 +2,11 @@
 
 import io
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any
 
 from eventferry.errors import UnreadableObject
 from eventferry.store.base import ObjectReader, Store
-from eventferry.store.compression import FORMATS, HEAD, Format, FramesReader, format_named, format_of
+from eventferry.store.compression import HEAD, Format, FramesReader, format_named, format_of
 from eventferry.store.concatenated import SeparatedReader
 
 MIB = 1024 * 1024
@@ -48,7 +47,7 @@ class ObjectStream(io.RawIOBase):
 
     def __init__(self, stored: "_Counted", kind: Format | None, limits: StreamLimits) -> None:
         self._stored = stored
-        self._decoded = _decompress(stored, kind) if kind else stored
+        self._decoded: Any = FramesReader(stored, kind) if kind else stored
         self._limits = limits
         self._compressed = kind is not None
         self.offset = 0  # decompressed bytes handed out
@@ -140,25 +139,3 @@ def _recognise(head: bytes, key: str) -> Format | None:
     if promised.is_cut_start(head):
         raise UnreadableObject(f"truncated: the object ends inside a {promised.name} stream")
     return None
-
-
-def _decompress(stored: _Counted, kind: Format) -> Any:
-    _register_formats()
-    from smart_open.compression import compression_wrapper
-
-    source: Any = stored
-    return compression_wrapper(source, "rb", compression=kind.registered)
-
-
-@cache
-def _register_formats() -> None:
-    import smart_open
-
-    for kind in FORMATS:
-        smart_open.register_compressor(kind.registered, partial(_read_frames, kind))
-
-
-def _read_frames(kind: Format, source: Any, mode: str) -> Any:
-    if mode != "rb":
-        raise ValueError(f"{kind.name} is only read here, not opened as {mode!r}")
-    return FramesReader(source, kind)

@@ -1,0 +1,165 @@
+"""Has something done: by the running daemon, or at once where none runs."""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from eventferry import app, clock
+from eventferry.cli import console
+from eventferry.cli.place import Place, be_quiet, find_place, open_place, try_config
+from eventferry.cli.wording import plural
+from eventferry.errors import EventferryError, UsageError
+from eventferry.ledger import Ledger, replay, requests, sinks
+from eventferry.service import carry_out
+
+PATIENCE_SECONDS = 10.0
+# A reload may have to wait for calls under way.
+RELOAD_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+# A statement of SQLite takes some 30,000 values.
+PAGE = 10_000
+
+
+class RequestRefused(EventferryError):
+    """The daemon says no, for reasons of its own."""
+
+
+def have_done(place: Place, ledger: Ledger, kind: str, **args: Any) -> str:
+    """Have the request carried out; what happened. Raises EventferryError where it was refused or not answered."""
+    if app.is_owned(place.state_dir):
+        return _ask(ledger, kind, PATIENCE_SECONDS, args)
+    with app.own_state(place.state_dir, wait=False):
+        return carry_out.do(ledger, kind, args)
+
+
+def _ask(ledger: Ledger, kind: str, patience: float, args: dict[str, Any]) -> str:
+    with ledger.write() as tx:
+        number = requests.ask(tx, kind, **args)
+    end = clock.monotonic() + patience
+    pause = threading.Event()
+    while clock.monotonic() < end:
+        with ledger.read() as tx:
+            request = requests.get(tx, number)
+        if request.done_ms is not None:
+            if not request.ok:
+                raise RequestRefused(request.result or "refused")
+            return request.result or ""
+        pause.wait(LOOK_SECONDS)
+    raise EventferryError(
+        f"the daemon has not answered within {patience:g} s; it will do it as soon as it can: eventferry status"
+    )
+
+
+def prepare(path: Path) -> tuple[Place, Ledger]:
+    """The place and its ledger, opened as its owner, with secrets known so that none is printed."""
+    be_quiet()
+    place = find_place(path)
+    try_config(path)
+    return place, open_place(place)
+
+
+def known_sink(ledger: Ledger, name: str) -> sinks.SinkRow:
+    """The sink of that name. Raises UsageError."""
+    with ledger.read() as tx:
+        row = sinks.get_sink(tx, name)
+        known = ", ".join(each.name for each in sinks.all_sinks(tx))
+    if row is None:
+        raise UsageError(f"there is no sink {name!r} in the ledger; known are: {known or 'none'}")
+    return row
+
+
+def ask_about_sink(path: Path, kind: str, sink: str) -> None:
+    """Pause or resume a sink."""
+    place, ledger = prepare(path)
+    known_sink(ledger, sink)
+    console.mark(console.OK, have_done(place, ledger, kind, sink=sink))
+    if kind == "resume":
+        tell_who_goes_on(place)
+
+
+def ask_to_reload(path: Path, *, wait: bool) -> None:
+    """Make the daemon load its configuration; print what changed. Raises EventferryError with every mistake."""
+    place, ledger = prepare(path)
+    if not app.is_owned(place.state_dir):
+        raise EventferryError("no daemon is running; the next start loads the configuration anyway")
+    if not wait:
+        with ledger.write() as tx:
+            requests.ask(tx, "reload")
+        console.mark(console.OK, "The daemon is asked to reload; `eventferry status` shows the outcome.")
+        return
+    try:
+        result = _ask(ledger, "reload", RELOAD_SECONDS, {})
+    except RequestRefused as error:
+        console.complain([*str(error).split("\n"), "nothing was loaded; the daemon goes on with what it had"])
+        raise typer.Exit(1) from None
+    if result == "nothing changed":
+        console.mark(console.OK, "Loaded; nothing changed.")
+    else:
+        console.mark(console.OK, "Loaded:")
+        for change in result.split("\n"):
+            console.say(f"  {change}")
+    _tell_about_credentials(path)
+
+
+def _tell_about_credentials(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if "${credential:" in path.read_text(encoding="utf-8", errors="replace"):
+            console.say(
+                "Credentials stay as they were at the start; changed ones need `systemctl restart eventferry`.", "dim"
+            )
+
+
+def ask_to_replay(path: Path, sink: str, first: str, last: str, mode: str, *, yes: bool) -> None:
+    """Say what a replay means, then have it done."""
+    place, ledger = prepare(path)
+    row = known_sink(ledger, sink)
+    low, high = carry_out._day_ms(first), carry_out._day_ms(last) + 86_400_000
+    if high <= low:
+        raise UsageError(f"--to {last} is before --from {first}")
+    if mode == "replace":
+        raise UsageError(f"--replace: sinks of type {row.type!r} cannot replace events in one transaction")
+    with ledger.read() as tx:
+        ended = replay._ended(tx, row.id, low, high)
+    if not ended:
+        console.say(f"Sink {sink} has got nothing of the files from {first} to {last} yet; there is nothing to replay.")
+        return
+    what = f"{plural(len(ended), 'batch', 'batches')} with {plural(sum(each.events for each in ended), 'event')}"
+    how = {"missing": "under their old ids: it takes what it lacks", "again": "under new ids: it will hold them twice"}
+    console.say(f"{what} will be sent to sink {sink} {how[mode]}.")
+    confirm("Go on?", yes=yes)
+    console.mark(console.OK, have_done(place, ledger, "replay", sink=sink, mode=mode, **{"from": first, "to": last}))
+    tell_who_goes_on(place)
+
+
+def rename(path: Path, what: str, old: str, new: str) -> None:
+    """Rename a sink or source while no daemon runs."""
+    place, ledger = prepare(path)
+    with app.own_state(place.state_dir, wait=False):
+        console.mark(console.OK, carry_out.do(ledger, "rename", {"what": what, "old": old, "new": new}))
+
+
+def tell_who_goes_on(place: Place) -> None:
+    """Where no daemon runs, say that nothing moves by itself."""
+    if not app.is_owned(place.state_dir):
+        console.say("No daemon is running: its next start, or `eventferry once`, goes on from here.", "dim")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only if a person says so."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked; add --yes")
+    typer.confirm(question, abort=True)
+
+
+def have_each_done(place: Place, ledger: Ledger, kind: str, ids: Sequence[int], **args: Any) -> None:
+    """Have the same done for these files or dead letters; print what happened."""
+    for page in [ids[start : start + PAGE] for start in range(0, len(ids), PAGE)]:
+        console.mark(console.OK, have_done(place, ledger, kind, ids=list(page), **args))
+    tell_who_goes_on(place)

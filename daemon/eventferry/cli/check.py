@@ -1,0 +1,211 @@
+"""Tries everything that a run needs, step by step, without moving an event."""
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+from eventferry import app
+from eventferry.cli import console, trial
+from eventferry.cli.place import be_quiet, load_config, step_down
+from eventferry.cli.wording import count, plural, size
+from eventferry.config import Config, SourceConfig
+from eventferry.errors import ConfigError, LedgerError, StoreError, UsageError
+from eventferry.ledger import Ledger, books, open_ledger, sources
+from eventferry.pipeline.source import spec_of, start_ms
+from eventferry.store import open_store
+from eventferry.store.layout import Layout, Selection
+
+# Below it two connections that write and checkpoint at once can damage the ledger.
+SAFE_SQLITE = (3, 51, 3)
+LITTLE_SPACE = 1024**3
+
+
+class Steps:
+    """Prints each step as it is done, and remembers the worst."""
+
+    def __init__(self) -> None:
+        self.code = 0
+
+    def ok(self, text: str) -> None:
+        console.mark(console.OK, text)
+
+    def note(self, text: str) -> None:
+        """More about the step above."""
+        console.say(f"  {text}", "dim")
+
+    def mind(self, text: str) -> None:
+        """Worth knowing, no mistake."""
+        console.mark(console.MIND, text)
+
+    def bad(self, text: str, code: int = 1) -> None:
+        console.mark(console.BAD, text)
+        self.code = max(self.code, code)
+
+
+def check_all(path: Path, source: str | None = None, sink: str | None = None) -> int:
+    """Every step, or those of one source or sink; the exit code. Raises ConfigError where there is nothing to try."""
+    be_quiet()
+    config = load_config(path)
+    _refuse_unknown(config, source, sink)
+    step_down(config.state_dir)
+    steps = Steps()
+    steps.ok(f"config  {path}: {plural(len(config.sources), 'source')}, {plural(len(config.sinks), 'sink')}")
+    if not config.enabled or not app.is_anybody_listening(config):
+        steps.mind(app.why_idle(config))
+    ledger = _check_ledger(config, steps)
+    everything = source is None and sink is None
+    for each in config.sources:
+        if source == each.name or everything:
+            _check_source(each, ledger, steps)
+    for sink_config in config.sinks:
+        if sink == sink_config.name or everything:
+            trial.try_sink(sink_config, steps)
+    if everything:
+        for channel in config.alerts.channels:
+            steps.ok(f"alerts  channel {channel.name} ({channel.type}) is set up; `eventferry alert test` uses it")
+        if not config.alerts.channels:
+            steps.mind("alerts  nobody is told when something breaks: add [[alerts.channels]]")
+    _check_names(config, ledger, steps)
+    if ledger is not None:
+        ledger.close()
+    _conclude(steps)
+    return steps.code
+
+
+def _refuse_unknown(config: Config, source: str | None, sink: str | None) -> None:
+    for what, name, known in (
+        ("source", source, [each.name for each in config.sources]),
+        ("sink", sink, [each.name for each in config.sinks]),
+    ):
+        if name is not None and name not in known:
+            raise UsageError(f"there is no {what} {name!r}; known are: {', '.join(known) or 'none'}")
+
+
+def _conclude(steps: Steps) -> None:
+    console.say()
+    if steps.code:
+        console.mark(console.BAD, "Mend what is marked above, then check again.")
+    else:
+        console.mark(console.OK, "Everything works. Next: eventferry once, or systemctl enable --now eventferry")
+
+
+def _check_ledger(config: Config, steps: Steps) -> Ledger | None:
+    """The state directory and the ledger in it, opened; None where there is none yet."""
+    state, ledger = config.state_dir, app.ledger_path(config)
+    if not state.is_dir():
+        above = next(folder for folder in state.parents if folder.exists())
+        if not os.access(above, os.W_OK):
+            steps.bad(
+                f"state   {state} does not exist and cannot be made here: as root, `install -d -m 700 {state}`", 78
+            )
+            return None
+        steps.ok(f"state   {state} does not exist yet; the first run makes it")
+    elif not os.access(state, os.W_OK | os.X_OK):
+        steps.bad(f"state   {state} cannot be written to; give it to the user that the service runs as", 78)
+        return None
+    else:
+        steps.ok(f"state   {state} can be written to, {size(shutil.disk_usage(state).free)} free")
+        if shutil.disk_usage(state).free < LITTLE_SPACE:
+            steps.mind("state   less than 1 GiB is free: a full disk stops everything")
+    if sqlite3.sqlite_version_info < SAFE_SQLITE:
+        steps.note(f"SQLite {sqlite3.sqlite_version} works; 3.51.3 closes a rare fault with two writers at once")
+    if not ledger.exists():
+        steps.ok("ledger  none yet; the first run makes it")
+        return None
+    try:
+        opened = open_ledger(ledger, migrate=False)
+    except LedgerError as error:
+        if "start the daemon once to upgrade it" in str(error):
+            steps.mind(f"ledger  {error} (a copy is kept)")
+        else:
+            steps.bad(f"ledger  {error}", 78)
+        return None
+    with opened.read() as tx:
+        kept = books.source_books(tx)
+    files, events = sum(each.files for each in kept), sum(each.events for each in kept)
+    steps.ok(f"ledger  {ledger}: {plural(files, 'file')}, {plural(events, 'event')} so far")
+    return opened
+
+
+def _check_source(settings: SourceConfig, ledger: Ledger | None, steps: Steps) -> None:
+    name = f"source  {settings.name}"
+    if not settings.enabled:
+        steps.mind(f"{name} is switched off")
+        return
+    try:
+        store = open_store(spec_of(settings))
+        try:
+            done = store.check()
+            found = trial.list_all(
+                store.list(),
+                Layout(settings.key_pattern or None),
+                Selection(settings.include, settings.exclude),
+                settings,
+                start_ms(settings.start),
+            )
+        finally:
+            store.close()
+    except (StoreError, ConfigError) as error:
+        steps.bad(f"{name}: {error}")
+        return
+    steps.ok(f"{name}: {done[-1]}")
+    _tell_first_run(settings, ledger, found, steps)
+    _tell_polls(settings, found, steps)
+
+
+def _tell_first_run(settings: SourceConfig, ledger: Ledger | None, found: trial.Listing, steps: Steps) -> None:
+    known = None
+    if ledger is not None:
+        with ledger.read() as tx:
+            known = sources.get_source(tx, settings.name)
+    least = "at least " if found.cut else ""
+    what = f"{least}{plural(found.files, 'file')}, {size(found.bytes)}"
+    if found.first and found.last:
+        spans = f"{found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}"
+        what += (
+            f" in {plural(found.dates, 'dated folder')} from {spans}"
+            if found.dates > 1
+            else f" of {found.first:%Y-%m-%d}"
+        )
+    if known is not None:
+        steps.note(f"{what}; those that were taken before are not taken again")
+        return
+    runs = -(-found.files // settings.max_files)
+    each = "at once, one run after the other" if settings.catch_up else f"every {trial.rhythm(settings)}"
+    steps.note(f'start = "{settings.start}" means: {what}')
+    if runs > 1:
+        steps.note(f"that takes {plural(runs, 'run')} of max_files = {count(settings.max_files)}, {each}")
+    if found.too_young:
+        steps.note(f"{plural(found.too_young, 'file')} more may still be being written (settle)")
+
+
+def _tell_polls(settings: SourceConfig, found: trial.Listing, steps: Steps) -> None:
+    if settings.key_pattern and "(?P<date>" in settings.key_pattern:
+        hours = trial.span(settings.look_back)
+        steps.note(
+            f"each poll lists the keys of the last {hours} before the newest; everything every {trial.span(settings.relist)}"
+        )
+    else:
+        steps.mind(
+            f"source  {settings.name}: keys have no date (key_pattern), so each poll lists all of them, "
+            f"{'more than ' if found.cut else ''}{count(found.listed)} now"
+        )
+    if found.foreign:
+        example = f", such as {found.foreign_example}" if found.foreign_example else ""
+        steps.mind(
+            f"source  {settings.name}: {plural(found.foreign, 'key')} {'does' if found.foreign == 1 else 'do'} not match "
+            f"key_pattern and {'is' if found.foreign == 1 else 'are'} left out{example}"
+        )
+
+
+def _check_names(config: Config, ledger: Ledger | None, steps: Steps) -> None:
+    """A new name on a used ledger could send everything again: it must say where it starts."""
+    if ledger is None:
+        return
+    for test in (app.check_identities, app.check_roots):
+        try:
+            test(ledger, config)
+        except ConfigError as error:
+            for problem in error.problems:
+                steps.bad(f"names   {problem}", 78)

@@ -1,0 +1,92 @@
+"""Checks inside the sandbox of the installed systemd unit: the same user, the same view of the file system."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from eventferry.errors import EventferryError
+
+UNIT = "eventferry.service"
+
+# What is about the daemon's life rather than its view of the world, or would take away what the running one uses.
+_LEFT_OUT = frozenset(
+    "Type NotifyAccess ExecStart ExecStartPre ExecStartPost ExecReload ExecStop ExecStopPost ExecCondition Restart RestartSec "
+    "RestartPreventExitStatus RestartForceExitStatus SuccessExitStatus TimeoutStartSec TimeoutStopSec TimeoutAbortSec "
+    "TimeoutSec WatchdogSec WatchdogSignal KillMode KillSignal StandardOutput StandardError StandardInput SyslogIdentifier "
+    "RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve RemoveIPC OOMPolicy PIDFile BusName "
+    "FileDescriptorStoreMax".split()
+)
+
+
+def check_in_sandbox(config: Path, source: str | None, sink: str | None) -> int:
+    """Run `eventferry check` as the unit would run it; its exit code. Raises EventferryError where that cannot be."""
+    for program in ("systemd-run", "systemctl"):
+        if shutil.which(program) is None:
+            raise EventferryError(
+                f"--as-service needs systemd, and there is no {program} here; `eventferry check` works"
+            )
+    if os.geteuid() != 0:
+        raise EventferryError(
+            "--as-service needs root, to become the service's user: sudo eventferry check --as-service"
+        )
+    text = _unit_text()
+    properties = list(read_properties(text))
+    command = ["systemd-run", "--wait", "--pipe", "--collect", "--quiet", "--service-type=exec"]
+    for one in properties:
+        command += ["--property", one]
+    command += [_program(text), "--config", str(config), "check"]
+    command += ["--source", source] if source else []
+    command += ["--sink", sink] if sink else []
+    return subprocess.run(command, check=False).returncode  # noqa: S603
+
+
+def _unit_text() -> str:
+    done = subprocess.run(  # noqa: S603
+        ["systemctl", "cat", "--no-pager", UNIT],  # noqa: S607
+        capture_output=True,
+        check=False,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise EventferryError(
+            f"{UNIT} cannot be read ({said[0] if said else 'systemctl failed'}); install the unit first, "
+            "see docs/operations.md"
+        )
+    return done.stdout
+
+
+def read_properties(text: str) -> Iterator[str]:
+    """Pure: what `systemctl cat` prints, unit and drop-ins, to the properties of its sandbox: `Key=value`."""
+    for key, value in _service_lines(text):
+        if key not in _LEFT_OUT:
+            yield f"{key}={value}"
+
+
+def _service_lines(text: str) -> Iterator[tuple[str, str]]:
+    section, begun = "", ""
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not begun and line.startswith("["):
+            section = line
+        if not begun and (not line or line[0] in "#;["):
+            continue
+        if begun and line[:1] in ("#", ";"):  # a comment between continued lines belongs to neither
+            continue
+        begun += line
+        if begun.endswith("\\"):
+            begun = begun[:-1] + " "
+            continue
+        key, equals, value = begun.partition("=")
+        begun = ""
+        if section == "[Service]" and equals:
+            yield key.strip(), value.strip()
+
+
+def _program(text: str) -> str:
+    """The program that the unit starts: it may be another installation than this one."""
+    found = [value for key, value in _service_lines(text) if key == "ExecStart" and value]
+    return found[-1].lstrip("@-:+!").split()[0] if found else "eventferry"
