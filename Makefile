@@ -22,8 +22,8 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: .venv-demo/installed ## carry a sample store to two sinks and check the books (DEMO_EVENTS=240000)
-	@.venv-demo/bin/python demo/run.py
+demo: .venv-demo/installed ## carry a sample store to two sinks and check the books; DEMO_EVENTS=1000000 for more
+	@.venv-demo/bin/python demo/run.py $(if $(DEMO_EVENTS),--events $(DEMO_EVENTS))
 
 .PHONY: test
 test: .venv/installed ## every test but the fault lane; ARGS="-k cursor" selects

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,14 +15,13 @@ _WHITE = b" \t\r\n"
 
 
 def count_store(root: Path) -> dict[str, Any]:
-    """Files, lines, events, bad and blank lines of every gzip file; a file that cannot be read to its end counts as such."""
+    """What every gzip file holds; one that cannot be read to its end counts as unreadable, and for nothing else."""
     files = sorted(path for path in root.rglob("*.gz") if not path.name.startswith("."))
     total = {"files": len(files), "unreadable": 0, "lines": 0, "bad": 0, "blank": 0}
     events: list[bytes] = []
     for path in files:
-        try:
-            content = gzip.decompress(path.read_bytes())
-        except EOFError:
+        content = _unpack(path.read_bytes())
+        if content is None:
             total["unreadable"] += 1
             continue
         for line in _split(content):
@@ -47,10 +47,16 @@ def count_duckdb(path: Path, table: str = "events") -> dict[str, Any]:
     import duckdb
 
     with duckdb.connect(str(path), read_only=True) as connection:
-        rows = connection.execute(f'SELECT event::VARCHAR FROM "{table}"')  # noqa: S608 - the demo's own table
-        return _sum_up(
-            _fingerprint(row[0].encode()) for batch in iter(lambda: rows.fetchmany(5000), []) for row in batch
-        )
+        rows = connection.execute(f'SELECT event::VARCHAR FROM "{table}"')
+        batches = iter(lambda: rows.fetchmany(5000), [])
+        return _sum_up(_fingerprint(row[0].encode()) for batch in batches for row in batch)
+
+
+def _unpack(packed: bytes) -> bytes | None:
+    try:
+        return gzip.decompress(packed) if packed else None  # nothing at all is not even an empty gzip file
+    except (EOFError, OSError, zlib.error):
+        return None
 
 
 def _split(content: bytes) -> Iterator[bytes]:
@@ -95,10 +101,10 @@ def main() -> int:
     counts = {
         "store": count_store(given.store),
         "files": count_files(given.files),
-        "duckdb": count_duckdb(given.duckdb),
+        "warehouse": count_duckdb(given.duckdb),
     }
     json.dump(counts, sys.stdout, indent=2)
-    print()
+    sys.stdout.write("\n")
     return 0 if len({(each["events"], each["sum"]) for each in counts.values()}) == 1 else 1
 
 

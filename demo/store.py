@@ -4,6 +4,7 @@ import datetime as dt
 import gzip
 import os
 import random
+import sys
 import uuid
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -77,10 +78,18 @@ def write_files(files: list[SampleFile], processes: int) -> int:
         return sum(pool.map(write_file, files, chunksize=4))
 
 
+def add_file(root: Path, now: dt.datetime, events: int) -> Path:
+    """One more file of the newest full hour; where it is."""
+    newest = now.replace(minute=0, second=0, microsecond=0) - dt.timedelta(hours=1)
+    file = _name_file(root, newest, events, seed=int(now.timestamp()))
+    write_file(file)
+    return file.path
+
+
 def write_file(file: SampleFile) -> int:
     """Write one file, last changed at the end of its hour; how many bytes of NDJSON it holds."""
     content = b"" if file.odd == "empty" else _compose(file)
-    packed = gzip.compress(content, compresslevel=1) if content else b""
+    packed = gzip.compress(content, compresslevel=1)
     if file.odd == "truncated":
         packed = packed[: len(packed) * 2 // 3]
     file.path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,3 +153,8 @@ def _make_event(rng: random.Random, hour: dt.datetime) -> str:
         "sessions": 1 + visitor % 9,
         "views": 1 + visitor % 40,
     }
+
+
+if __name__ == "__main__":
+    store = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().parents[1] / "demo-data" / "store")
+    sys.stdout.write(f"{add_file(store, dt.datetime.now(dt.UTC), events=1000)}\n")

@@ -28,6 +28,17 @@ def make_executor(processes: int) -> Executor:
     )
 
 
+def end_executor(executor: Executor, timeout: float = 5.0) -> None:
+    """End the workers, those at work too, and wait at most `timeout` seconds for it."""
+    processes: dict[int, multiprocessing.Process] = getattr(executor, "_processes", None) or {}
+    for process in list(processes.values()):
+        process.terminate()
+    # shutdown itself can wait for ever where a worker hangs in the kernel.
+    ending = threading.Thread(target=executor.shutdown, kwargs={"wait": True, "cancel_futures": True}, daemon=True)
+    ending.start()
+    ending.join(timeout)
+
+
 class InlineExecutor(Executor):
     """Runs each task inside `submit`; the same interface without processes."""
 

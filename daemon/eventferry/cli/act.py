@@ -19,11 +19,10 @@ class What(StrEnum):
 
 def add_to(program: typer.Typer) -> None:
     """Register the commands."""
-    panel = "When something needs you"
-    for command in (pause, resume, reload):
-        program.command(rich_help_panel="Carry events")(command)
-    for command in (replay, rename, prune):
-        program.command(rich_help_panel=panel)(command)
+    for daily in (pause, resume, reload):
+        program.command(rich_help_panel="Carry events")(daily)
+    for rare in (replay, rename, prune):
+        program.command(rich_help_panel="When something needs you")(rare)
 
 
 def pause(ctx: typer.Context, sink: Sink, config: ConfigPath = None) -> None:
@@ -79,7 +78,7 @@ def rename(
     new: Annotated[str, typer.Argument(metavar="NEW", show_default=False)],
     config: ConfigPath = None,
 ) -> None:
-    """Give a sink or source another name without losing its memory; the daemon must be stopped."""
+    """Give a sink or source another name; it keeps its memory. The daemon must be stopped."""
     from eventferry.cli.asking import rename as carry_out
 
     carry_out(chosen(ctx, config), what.value, old, new)
@@ -90,7 +89,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     config: ConfigPath = None,
 ) -> None:
-    """Forget what is older than the retention and needed by nobody; a running daemon does it by itself."""
+    """Forget what is old and needed by nobody; a running daemon does it by itself."""
     from eventferry.cli.pruning import prune as carry_out
 
     carry_out(chosen(ctx, config), dry_run=dry_run)

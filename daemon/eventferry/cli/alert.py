@@ -1,5 +1,6 @@
 """The commands `alert test` and `alert failure`."""
 
+import contextlib
 import socket
 from typing import Annotated
 
@@ -56,10 +57,8 @@ def failure(ctx: typer.Context, unit: str, config: ConfigPath = None) -> None:
     configure_logs()
     path = chosen(ctx, config)
     instance = "eventferry"
-    try:
+    with contextlib.suppress(ConfigError):  # very likely the reason for the failure
         instance = load_config(path, strict=False).instance
-    except ConfigError:  # very likely the reason for the failure
-        pass
     outcomes = send_failure(
         unit, _journal_tail(unit), lenient_channels(path), instance=instance, host=socket.gethostname()
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eventferry import app
 from eventferry.cli import console, trial
-from eventferry.cli.place import be_quiet, load_config, step_down
+from eventferry.cli.place import DEFAULT_CONFIG, be_quiet, load_config, step_down
 from eventferry.cli.wording import count, plural, size
 from eventferry.config import Config, SourceConfig
 from eventferry.errors import ConfigError, LedgerError, StoreError, UsageError
@@ -69,7 +69,7 @@ def check_all(path: Path, source: str | None = None, sink: str | None = None) ->
     _check_names(config, ledger, steps)
     if ledger is not None:
         ledger.close()
-    _conclude(steps)
+    _conclude(steps, path)
     return steps.code
 
 
@@ -82,12 +82,15 @@ def _refuse_unknown(config: Config, source: str | None, sink: str | None) -> Non
             raise UsageError(f"there is no {what} {name!r}; known are: {', '.join(known) or 'none'}")
 
 
-def _conclude(steps: Steps) -> None:
+def _conclude(steps: Steps, path: Path) -> None:
     console.say()
     if steps.code:
         console.mark(console.BAD, "Mend what is marked above, then check again.")
     else:
-        console.mark(console.OK, "Everything works. Next: eventferry once, or systemctl enable --now eventferry")
+        named = "" if path == DEFAULT_CONFIG else f" --config {path}"
+        console.mark(console.OK, "Everything works. Next:")
+        console.advise(f"eventferry{named} once                 delivers what there is")
+        console.advise("systemctl enable --now eventferry   does so from now on")
 
 
 def _check_ledger(config: Config, steps: Steps) -> Ledger | None:
@@ -162,12 +165,7 @@ def _tell_first_run(settings: SourceConfig, ledger: Ledger | None, found: trial.
     least = "at least " if found.cut else ""
     what = f"{least}{plural(found.files, 'file')}, {size(found.bytes)}"
     if found.first and found.last:
-        spans = f"{found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}"
-        what += (
-            f" in {plural(found.dates, 'dated folder')} from {spans}"
-            if found.dates > 1
-            else f" of {found.first:%Y-%m-%d}"
-        )
+        what += f" in {trial.dated(found)}"
     if known is not None:
         steps.note(f"{what}; those that were taken before are not taken again")
         return
@@ -182,20 +180,18 @@ def _tell_first_run(settings: SourceConfig, ledger: Ledger | None, found: trial.
 
 def _tell_polls(settings: SourceConfig, found: trial.Listing, steps: Steps) -> None:
     if settings.key_pattern and "(?P<date>" in settings.key_pattern:
-        hours = trial.span(settings.look_back)
-        steps.note(
-            f"each poll lists the keys of the last {hours} before the newest; everything every {trial.span(settings.relist)}"
-        )
+        recent, all_ = trial.span(settings.look_back), trial.span(settings.relist)
+        steps.note(f"each poll lists the keys of the last {recent} before the newest; all of them every {all_}")
     else:
         steps.mind(
             f"source  {settings.name}: keys have no date (key_pattern), so each poll lists all of them, "
             f"{'more than ' if found.cut else ''}{count(found.listed)} now"
         )
     if found.foreign:
-        example = f", such as {found.foreign_example}" if found.foreign_example else ""
+        do, are = ("does", "is") if found.foreign == 1 else ("do", "are")
         steps.mind(
-            f"source  {settings.name}: {plural(found.foreign, 'key')} {'does' if found.foreign == 1 else 'do'} not match "
-            f"key_pattern and {'is' if found.foreign == 1 else 'are'} left out{example}"
+            f"source  {settings.name}: {plural(found.foreign, 'key')} {do} not match key_pattern and {are} left out, "
+            f"such as {found.foreign_example}"
         )
 
 

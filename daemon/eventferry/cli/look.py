@@ -81,9 +81,9 @@ def sinks(as_json: AsJson = False) -> None:
     from eventferry.sink.registry import installed, load_sink_type
 
     be_quiet()
-    found = []
+    found: list[dict[str, object]] = []
     for name, one in installed().items():
-        entry = {"type": name, "package": f"{one.distribution} {one.version}", "guarantee": None}
+        entry: dict[str, object] = {"type": name, "package": f"{one.distribution} {one.version}", "guarantee": None}
         entry |= {"experimental": False, "missing": [], "problem": None}
         try:
             sink_type = load_sink_type(name)

@@ -1,9 +1,10 @@
 """The options that commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 DEFAULT_CONFIG = "/etc/eventferry/config.toml"
 
@@ -12,7 +13,7 @@ ConfigPath = Annotated[
     typer.Option(
         "--config",
         metavar="PATH",
-        help=f"The configuration file. [default: {DEFAULT_CONFIG}]",
+        help=f"The configuration file, by default {DEFAULT_CONFIG}.",
         show_default=False,
         envvar="EVENTFERRY_CONFIG",
         show_envvar=True,
@@ -22,9 +23,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
+class Listing(TyperGroup):
+    """Lists its commands by what they are for."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                panel = str(getattr(command, "rich_help_panel", None) or "Commands")
+                sections.setdefault(panel, []).append((name, command.get_short_help_str(110)))
+        for panel, rows in sections.items():
+            with formatter.section(typer.style(panel, bold=True)):
+                formatter.write_dl(rows)
+
+
 def group(help: str) -> typer.Typer:
     """A command with commands of its own."""
-    return typer.Typer(help=help, no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
+    return typer.Typer(cls=Listing, help=help, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 def chosen(ctx: typer.Context, config: Path | None) -> Path:

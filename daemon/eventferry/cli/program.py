@@ -5,19 +5,23 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from eventferry.cli import act, alert, config, dead_letters, files, look, serve, setup
-from eventferry.cli.options import ConfigPath
+from eventferry.cli.options import ConfigPath, Listing
 from eventferry.errors import ConfigError, EventferryError
 
-EXIT_CODES = (
-    "Exit codes: 0 done · 1 something failed or needs a person · 2 wrong usage · "
-    "75 another eventferry holds the ledger · 78 the configuration or the ledger is wrong"
-)
+# The first line keeps the others from being joined.
+EXIT_CODES = """\b
+Exit codes:
+  0   done
+  1   something failed, or needs a person
+  2   wrong usage
+  75  another eventferry holds the ledger
+  78  the configuration or the ledger is wrong
+"""
 
 
-class Program(TyperGroup):
+class Program(Listing):
     """Ends every command in a way that people and scripts understand."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -67,9 +71,9 @@ program = typer.Typer(
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # its help would import a Markdown parser and a highlighter: a third of a second
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 
 

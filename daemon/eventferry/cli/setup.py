@@ -51,7 +51,7 @@ def _write(target: Path, text: str) -> None:
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
-        with open(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             os.fchmod(descriptor, MODE)
             if os.geteuid() == 0 and (group := _group_of_service()) is not None:

@@ -133,7 +133,7 @@ def _show_sinks(entries: list[Entry]) -> None:
         [_sink_row(each) for each in entries],
     )
     for each in entries:
-        if each["reason"] and each["enabled"]:
+        if each["reason"] and each["enabled"] and each["state"] != "paused":
             again = _ms(each["next_try"])
             console.mark(
                 console.MIND, f"{each['name']}: {each['reason']}" + (f"; next try {at(again)}" if again else "")

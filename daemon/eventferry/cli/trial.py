@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from eventferry import clock
 from eventferry.alerts.phrases import duration
+from eventferry.cli.wording import plural
 from eventferry.config import SinkConfig, SourceConfig
 from eventferry.errors import ConfigError
 from eventferry.sink.registry import make_sink
@@ -106,6 +107,16 @@ def try_sink(settings: SinkConfig, steps: "Steps") -> None:
         steps.bad(f"{name}: {error}" if known else f"{name}: raised {type(error).__name__}: {error}")
     else:
         steps.ok(f"{name}: opens")
+
+
+def dated(found: Listing) -> str:
+    """Which days or hours the files are dated: `5 hours from 2024-01-31 00:00 to 2024-01-31 04:00`."""
+    assert found.first is not None
+    assert found.last is not None
+    hourly = any(each.hour for each in found.seen_dates)
+    form = "%Y-%m-%d %H:00" if hourly else "%Y-%m-%d"
+    first, last = (format(each, form) for each in (found.first, found.last))
+    return f"{plural(found.dates, 'hour' if hourly else 'day')}, {first}" + (f" to {last}" if last != first else "")
 
 
 def span(length: dt.timedelta) -> str:

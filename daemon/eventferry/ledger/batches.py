@@ -127,6 +127,19 @@ def open_batches(tx: sa.Connection, sink_id: int, limit: int = 64) -> list[Batch
     return [BatchRow(*row) for row in rows]
 
 
+def parts_of(tx: sa.Connection, seq: int) -> list[tuple[int, int, int, int]]:
+    """The ranges of a batch in order: (object id, start, end, events)."""
+    parts = json.loads(tx.execute(sa.select(_b.parts).where(_b.seq == seq)).scalar_one())
+    return [tuple(part) for part in parts]
+
+
+def settle_body(tx: sa.Connection, seq: int, events: int, body_bytes: int, body_digest: str) -> None:
+    """Write down the body of a batch that was planned without having been read."""
+    tx.execute(
+        sa.update(t.batches).where(_b.seq == seq).values(events=events, body_bytes=body_bytes, body_digest=body_digest)
+    )
+
+
 def begin_attempt(tx: sa.Connection, seq: int) -> None:
     """Write down that an attempt begins; what it finds as `sending` after a crash is unknown."""
     tx.execute(

@@ -62,11 +62,10 @@ def source_books(tx: sa.Connection) -> list[SourceBooks]:
         row = tx.execute(
             sa.select(sa.func.count(), *sums, size).where(_o.source_id == source_id, _o.state == "indexed")
         ).one()
-        states = tx.execute(
-            sa.select(_o.state, sa.func.count()).where(_o.source_id == source_id).group_by(_o.state)
-        ).tuples()
+        counted = sa.select(_o.state, sa.func.count()).where(_o.source_id == source_id).group_by(_o.state)
+        states = dict(tx.execute(counted).tuples().all())
         files, lines, events, bad, blank, untimed, held = (int(value) for value in row)
-        found.append(SourceBooks(name, files, lines, events, bad, blank, untimed, held, dict(states.all())))
+        found.append(SourceBooks(name, files, lines, events, bad, blank, untimed, held, states))
     return found
 
 
@@ -180,5 +179,5 @@ def delivered_since(tx: sa.Connection, since_ms: int) -> dict[str, int]:
         .join_from(t.batches, t.sinks, _b.sink_id == t.sinks.c.id)
         .where(_b.state == "delivered", _b.finished_ms >= since_ms)
         .group_by(t.sinks.c.name)
-    ).tuples()
+    )
     return {name: int(count) for name, count in rows}

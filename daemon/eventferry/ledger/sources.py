@@ -39,7 +39,7 @@ def get_source(tx: sa.Connection, name: str) -> SourceRow | None:
 
 def source_names(tx: sa.Connection) -> dict[str, int]:
     """Every source ever registered: name → id."""
-    return dict(tx.execute(sa.select(t.sources.c.name, t.sources.c.id)).tuples().all())
+    return {row.name: row.id for row in tx.execute(sa.select(t.sources.c.name, t.sources.c.id))}
 
 
 def register_source(
@@ -127,13 +127,11 @@ def finish_run(tx: sa.Connection, run_id: int, **totals: object) -> None:
 
 
 def last_run_ms(tx: sa.Connection, source_id: int) -> int | None:
-    """When the last run of the source finished (or began, where it never finished)."""
+    """When the last run of the source finished; None where there was none, or where it was cut short."""
     row = tx.execute(
-        sa.select(sa.func.max(sa.func.coalesce(t.runs.c.finished_ms, t.runs.c.started_ms))).where(
-            t.runs.c.source_id == source_id
-        )
-    ).scalar_one_or_none()
-    return None if row is None else int(row)
+        sa.select(t.runs.c.finished_ms).where(t.runs.c.source_id == source_id).order_by(t.runs.c.id.desc()).limit(1)
+    ).one_or_none()
+    return None if row is None else row.finished_ms
 
 
 def limited_in_a_row(tx: sa.Connection, source_id: int, most: int = 10) -> int:

@@ -34,6 +34,7 @@ PAGES = (4, 32, 256)
 # A store that cannot be read is tried again after this long, for this sink and source alone.
 STORE_RETRY_MS = 30_000
 IDLE_SECONDS = 60.0
+LEDGER_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,14 @@ class SinkWorker:
         self._letters: dict[int, LetterCall] = {}
         self._readers = {source.id: SegmentReader(source) for source in setup.sources}
         self._blocked: dict[int, int] = {}  # source id → until when its store is left alone
+        self._unsettled: list[Reply] = []  # endings that could not be written down yet
         self._turn = 0
         self._next_ms: int | None = None
         self._stopping = threading.Event()
         self._flush = threading.Event()
         self._idle = threading.Event()
+        self._waking = threading.Lock()
+        self._wakes = 0
         self._thread = threading.Thread(target=self._run, name=f"deliver-{setup.name}", daemon=True)
 
     # -- what others may call ---------------------------------------------------------------------------------------
@@ -91,7 +95,9 @@ class SinkWorker:
 
     def wake(self) -> None:
         """Look again whether there is something to do."""
-        self._idle.clear()
+        with self._waking:
+            self._wakes += 1
+            self._idle.clear()
         self._inbox.put(None)
 
     def flush(self) -> None:
@@ -126,12 +132,14 @@ class SinkWorker:
         if interrupted:
             logger.info("batches.recovered", sink=self.setup.name, batches=interrupted)
         while not (self._stopping.is_set() and not self._busy):
+            seen = self._wakes
             try:
                 self._advance()
-            except sa.exc.DatabaseError as error:
-                logger.error("ledger.failed", sink=self.setup.name, error=str(error.__cause__ or error))
-                self._next_ms = clock.now_ms() + 1000
-            self._receive()
+                self._receive(seen)
+            except Exception as error:
+                # Whatever it is, this thread is all that moves this sink: it says so, and tries again.
+                logger.exception("deliver.failed", sink=self.setup.name, error=str(error))
+                self._stopping.wait(LEDGER_RETRY_SECONDS)
         for slot in self._slots:
             slot.close()
         for reader in self._readers.values():
@@ -139,39 +147,43 @@ class SinkWorker:
 
     @property
     def _busy(self) -> bool:
-        return bool(self._flights or self._letters)
+        return bool(self._flights or self._letters or self._unsettled)
 
-    def _receive(self) -> None:
+    def _receive(self, seen: int) -> None:
         """Wait for a reply, a wake-up, a deadline or the next due time."""
         now = clock.monotonic()
         deadlines = [slot.deadline - now for slot in self._slots if slot.current is not None]
         if self._next_ms is not None:
             deadlines.append((self._next_ms - clock.now_ms()) / 1000)
         if not self._busy and (self._next_ms is None or self._next_ms > clock.now_ms()):
-            self._idle.set()
+            with self._waking:
+                if seen == self._wakes:  # nobody woke it since it last looked
+                    self._idle.set()
         try:
             reply = self._inbox.get(timeout=max(0.0, min([*deadlines, IDLE_SECONDS])))
         except queue.Empty:
             reply = None
         while reply is not None or not self._inbox.empty():
             if reply is not None and reply.slot.take(reply):
-                self._settle(reply)
+                self._unsettled.append(reply)
             reply = None if self._inbox.empty() else self._inbox.get()
         self._abandon_overdue()
 
     def _abandon_overdue(self) -> None:
         now = clock.monotonic()
         for slot in [slot for slot in self._slots if slot.current is not None and slot.deadline <= now]:
-            reply = slot.abandon(self.setup.timeout)
+            self._unsettled.append(slot.abandon(self.setup.timeout))
             self._slots.remove(slot)
             self._zombies.append(slot)
             logger.warning("call.abandoned", sink=self.setup.name, seconds=self.setup.timeout)
-            self._settle(reply)
 
     # -- starting calls -----------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
         self._next_ms = None
+        while self._unsettled:
+            self._settle(self._unsettled[0])
+            self._unsettled.pop(0)
         if self._stopping.is_set():
             return
         with self._ledger.read() as tx:
@@ -253,11 +265,20 @@ class SinkWorker:
             segments = log.segments_between(tx, row.source_id, row.from_position, row.to_position)
             transform = self._transform_of(tx, row.transform)
         start, end = (row.from_position, row.from_byte), (row.to_position, row.to_byte)
+        touched: list[LogSegment] = []
         try:
-            material = rebuild(segments, self._readers[source.id].read, start, end, transform)
+            material = rebuild(segments, self._noting(source, touched), start, end, transform)
         except StoreError as error:
-            self._on_store_error(source, segments, error, row)
+            self._on_store_error(source, touched, error, row)
             return False
+        if row.body_digest == "":  # planned when a file beside it was given up
+            with self._ledger.write() as tx:
+                batches.settle_body(tx, row.seq, material.events, len(material.body), material.digest)
+                if not material.events:
+                    batches.end_batch(tx, row.seq, "filtered")
+                row = batches.get_batch(tx, row.seq)
+            if not material.events:
+                return False
         if material.digest != row.body_digest:
             with self._ledger.write() as tx:
                 record.hold(tx, self.setup.rules, f"batch {row.id} would not be sent with the same bytes again", row)
@@ -284,7 +305,7 @@ class SinkWorker:
             try:
                 material = self._gather(source, cursor, touched)
             except StoreError as error:
-                self._on_store_error(source, touched[-1:], error, None)
+                self._on_store_error(source, touched, error, None)
                 continue
             if material is None:
                 return False
@@ -323,14 +344,18 @@ class SinkWorker:
             position, byte = page[-1].position, page[-1].end
 
     def _gather(self, source: Source, cursor: Cursor, touched: list[LogSegment]) -> Material | None:
+        after, read = (cursor.position, cursor.byte), self._noting(source, touched)
+        return gather(self._segments(source, cursor), read, after, self.setup.transform, self.setup.limits)
+
+    def _noting(self, source: Source, touched: list[LogSegment]) -> Callable[[LogSegment], bytes]:
+        """Reads segments, and leaves the one that it could not read at the end of `touched`."""
         reader = self._readers[source.id]
 
         def read(segment: LogSegment) -> bytes:
             touched.append(segment)
             return reader.read(segment)
 
-        after = (cursor.position, cursor.byte)
-        return gather(self._segments(source, cursor), read, after, self.setup.transform, self.setup.limits)
+        return read
 
     def _write_down(self, source: Source, sink: SinkRow, cursor: Cursor, material: Material) -> BatchRow | None:
         """One transaction: the batch, the beginning of its attempt, the cursor. None where nothing is left to send."""
@@ -393,7 +418,8 @@ class SinkWorker:
         seq = reply.call.seq
         if seq in self._letters:
             with self._ledger.write() as tx:
-                record_letter(tx, self.setup.rules, self._letters.pop(seq), reply.error)
+                record_letter(tx, self.setup.rules, self._letters[seq], reply.error)
+            del self._letters[seq]
             return
         flight = self._flights[seq]
         if flight.verdict is not None:
@@ -410,12 +436,11 @@ class SinkWorker:
                 batch = self._batch(flight.attempted)
                 reply.slot.start(Call(seq, lambda sink: sink.was_delivered(batch)), self.setup.timeout)
                 return
-        del self._flights[seq]
         with self._ledger.write() as tx:
             record.record(tx, self.setup.rules, flight.attempted, verdict)
+        del self._flights[seq]
 
     def _settle_answer(self, seq: int, flight: Flight, reply: Reply) -> None:
-        del self._flights[seq]
         assert flight.verdict is not None
         with self._ledger.write() as tx:
             if reply.error is not None:  # it cannot be asked now: the batch stays whole until it can
@@ -424,16 +449,17 @@ class SinkWorker:
                 record.record(tx, self.setup.rules, flight.attempted, again)
             else:
                 record.was_delivered(tx, self.setup.rules, flight.attempted, reply.value, flight.verdict)
+        del self._flights[seq]
 
     def _on_store_error(
-        self, source: Source, segments: Sequence[LogSegment], error: StoreError, row: BatchRow | None
+        self, source: Source, touched: Sequence[LogSegment], error: StoreError, row: BatchRow | None
     ) -> None:
         """Leave the source alone for a while; what has been gone for too long becomes a dead letter."""
         is_gone = isinstance(error, (ObjectGone, ObjectChanged))
         logger.warning("source.unreadable", sink=self.setup.name, source=source.name, error=str(error))
-        if is_gone and segments:
+        if is_gone and touched:
             with self._ledger.write() as tx:
-                given_up = gone.give_up(tx, self.setup, source, segments, str(error), row)
+                given_up = gone.give_up(tx, self.setup, source, touched[-1], str(error), row)
             if given_up:
                 return
         self._blocked[source.id] = clock.now_ms() + STORE_RETRY_MS

@@ -1,12 +1,13 @@
 """Objects that vanished or changed between index and delivery: awaited for a while, then dead letters by place."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import sqlalchemy as sa
 
 from eventferry import clock
-from eventferry.ledger import alerts, batches, dead_letters, sinks
+from eventferry.ledger import alerts, batches, dead_letters, log, sinks
 from eventferry.ledger.batches import BatchRow, PlannedBatch
 from eventferry.ledger.dead_letters import DeadLetter
 from eventferry.ledger.identity import batch_id
@@ -28,10 +29,9 @@ class Setup(Protocol):
 
 
 def give_up(
-    tx: sa.Connection, setup: Setup, source: Source, segments: Sequence[LogSegment], reason: str, row: BatchRow | None
+    tx: sa.Connection, setup: Setup, source: Source, lost: LogSegment, reason: str, row: BatchRow | None
 ) -> bool:
     """Note that a range cannot be read; True once it has been so for `gone_after` and was given up."""
-    lost = segments[0]
     cause = f"file.gone:{source.name}:{lost.object_id}"
     alerts.open_condition(
         tx,
@@ -50,7 +50,7 @@ def give_up(
     if row is None:
         _skip_segment(tx, setup, source, lost, reason)
     else:
-        _end_missing(tx, setup, row, segments, reason)
+        _split_around(tx, setup, source, row, lost, reason)
     alerts.open_condition(
         tx,
         cause=f"events.dead:{setup.rules.name}",
@@ -71,47 +71,89 @@ def _skip_segment(tx: sa.Connection, setup: Setup, source: Source, segment: LogS
     is_begun = cursor.position == segment.position and cursor.byte > segment.start
     start = cursor.byte if is_begun else segment.start
     events = cursor.left_events if is_begun else segment.events
-    sink = sinks.get_sink_by_id(tx, setup.id)
-    part = Part(source.identity, segment.key, segment.object_digest, start, segment.end, events)
+    epoch = sinks.get_sink_by_id(tx, setup.id).epoch
+    lost = Range(segment, start, segment.end, events)
+    _plan(tx, setup, source, [lost], "missing", epoch=epoch, reason=reason)
+    sinks.move_cursor(tx, setup.id, source.id, segment.position, segment.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A part of a batch, with the segment that it lies in."""
+
+    segment: LogSegment
+    start: int
+    end: int
+    events: int
+
+
+def _split_around(
+    tx: sa.Connection, setup: Setup, source: Source, row: BatchRow, lost: LogSegment, reason: str
+) -> None:
+    """Split a batch that was written down: what lies before and after the lost range stays to be sent."""
+    if not batches.end_batch(tx, row.seq, "split", error=reason):
+        return
+    segments = log.segments_between(tx, row.source_id, row.from_position, row.to_position)
+    ranges = [
+        Range(segment, start, end, events)
+        for segment, (_, start, end, events) in zip(segments, batches.parts_of(tx, row.seq), strict=True)
+    ]
+    at = next(number for number, each in enumerate(ranges) if each.segment.position == lost.position)
+    for part, state in ((ranges[:at], "planned"), ([ranges[at]], "missing"), (ranges[at + 1 :], "planned")):
+        if part:
+            _plan(tx, setup, source, part, state, epoch=row.epoch, reason=reason, parent=row)
+
+
+def _plan(
+    tx: sa.Connection,
+    setup: Setup,
+    source: Source,
+    ranges: Sequence[Range],
+    state: str,
+    *,
+    epoch: int,
+    reason: str,
+    parent: BatchRow | None = None,
+) -> None:
+    """Write a batch down without having read it; a missing one with its dead letters."""
+    transform = "missing" if parent is None else parent.transform
+    parts = [
+        Part(source.identity, each.segment.key, each.segment.object_digest, each.start, each.end, each.events)
+        for each in ranges
+    ]
+    events = sum(each.events for each in ranges)
     planned = PlannedBatch(
-        id=batch_id(setup.identity, sink.epoch, "missing", [part]),
+        id=batch_id(setup.identity, epoch, transform, parts),
         source_id=source.id,
-        epoch=sink.epoch,
-        start=(segment.position, start),
-        end=(segment.position, segment.end),
-        parts=((segment.object_id, start, segment.end, events),),
+        epoch=epoch,
+        start=(ranges[0].segment.position, ranges[0].start),
+        end=(ranges[-1].segment.position, ranges[-1].end),
+        parts=tuple((each.segment.object_id, each.start, each.end, each.events) for each in ranges),
         read_events=events,
         events=events,
         body_bytes=0,
         body_digest="",
-        transform="",
+        transform="" if parent is None else parent.transform,
+        parent_seq=None if parent is None else parent.seq,
+        root_seq=None if parent is None else parent.root_seq or parent.seq,
+        replay_id=None if parent is None else parent.replay_id,
+        repeatable=parent is not None and (parent.repeatable or parent.unknown),
     )
-    seq = batches.plan(tx, setup.id, planned, "missing")
-    sinks.move_cursor(tx, setup.id, source.id, segment.position, segment.end)
-    dead_letters.bury(tx, setup.id, [_letter(segment, start, segment.end, events, seq, reason)])
+    seq = batches.plan(tx, setup.id, planned, state)
+    if state == "missing":
+        dead_letters.bury(tx, setup.id, [_letter(each, seq, reason) for each in ranges])
 
 
-def _end_missing(tx: sa.Connection, setup: Setup, row: BatchRow, segments: Sequence[LogSegment], reason: str) -> None:
-    if not batches.end_batch(tx, row.seq, "missing", error=reason):
-        return
-    letters = []
-    for segment in segments:
-        start = row.from_byte if segment.position == row.from_position else segment.start
-        end = row.to_byte if segment.position == row.to_position else segment.end
-        letters.append(_letter(segment, start, end, segment.events, row.seq, reason))
-    dead_letters.bury(tx, setup.id, letters)
-
-
-def _letter(segment: LogSegment, start: int, end: int, events: int, seq: int, reason: str) -> DeadLetter:
+def _letter(lost: Range, seq: int, reason: str) -> DeadLetter:
     return DeadLetter(
-        source_id=segment.source_id,
+        source_id=lost.segment.source_id,
         batch_seq=seq,
         kind="source_gone",
-        place=f"{segment.key}:{segment.first_line}",
+        place=f"{lost.segment.key}:{lost.segment.first_line}",
         reason=reason,
-        events=events,
+        events=lost.events,
         body=None,
-        object_id=segment.object_id,
-        start=start,
-        end=end,
+        object_id=lost.segment.object_id,
+        start=lost.start,
+        end=lost.end,
     )

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures.process import BrokenProcessPool
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from eventferry import clock
+from eventferry.execution import end_executor
 from eventferry.ledger import Ledger, alerts, log, objects
 from eventferry.ledger.objects import ObjectEnd, ObjectRow
 from eventferry.logs import get_logger
@@ -37,6 +39,19 @@ class ScanItem:
     spec: ScanSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A pack on its way through an executor."""
+
+    pack: list[ScanItem]
+    future: Future[list[Outcome]]
+    executor: Executor
+
+
+class Interrupted(Exception):
+    """The indexer was closed while a scan was under way."""
+
+
 @dataclass(slots=True)
 class Indexed:
     """The totals of one pass."""
@@ -57,6 +72,8 @@ class Indexer:
         self._make = make_executor
         self._width = max(1, width) * 2  # packs under way: one at work and one waiting for each process
         self._executor: Executor | None = None
+        self._lock = threading.Lock()
+        self._closed = False
 
     def index(self, source: Source, progress: Callable[[Indexed], None] = lambda _: None) -> Indexed:
         """Index every object of the source that is due. Bad files raise nothing; they are recorded."""
@@ -67,54 +84,71 @@ class Indexer:
         # What was interrupted before may be what killed its worker: it runs alone.
         suspects = [[row] for row in due if row.attempts]
         packs = _packs(row for row in due if not row.attempts)
-        for pack, outcomes in itertools.chain(self._scan(source, suspects, 1), self._scan(source, packs, self._width)):
-            self._commit(source, pack, outcomes, totals)
-            progress(totals)
+        try:
+            for pack, outcomes in itertools.chain(
+                self._scan(source, suspects, 1), self._scan(source, packs, self._width)
+            ):
+                self._commit(source, pack, outcomes, totals)
+                progress(totals)
+        except Interrupted:
+            pass  # the daemon stops; what is not recorded is indexed by the next start
         return totals
 
     def close(self) -> None:
-        """Let the workers go; a scan under way is simply repeated by the next start."""
+        """End the workers; a scan under way is simply repeated by the next start."""
+        self._closed = True
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+            end_executor(self._executor)
 
     def _scan(
         self, source: Source, packs: Iterable[list[ObjectRow]], width: int
     ) -> Iterator[tuple[list[ScanItem], list[Outcome]]]:
         """Scan packs, up to `width` at a time; yields in submission order."""
-        waiting: collections.deque[tuple[list[ScanItem], Future[list[Outcome]]]] = collections.deque()
+        waiting: collections.deque[Submitted] = collections.deque()
         for rows in packs:
             waiting.append(self._submit(source, rows))
             if len(waiting) >= width:
-                yield self._collect(source, *waiting.popleft())
+                yield self._collect(source, waiting.popleft())
         while waiting:
-            yield self._collect(source, *waiting.popleft())
+            yield self._collect(source, waiting.popleft())
 
-    def _submit(self, source: Source, rows: list[ObjectRow]) -> tuple[list[ScanItem], Future[list[Outcome]]]:
+    def _submit(self, source: Source, rows: list[ObjectRow]) -> Submitted:
         with self._ledger.write() as tx:
             objects.count_attempts(tx, [row.id for row in rows])
             pack = [ScanItem(*each) for each in zip(rows, _specs(tx, source, rows), strict=True)]
         specs = [item.spec for item in pack]
-        try:
-            return pack, self._workers().submit(scan_pack, specs)
-        except BrokenProcessPool:
-            self.close()
-            return pack, self._workers().submit(scan_pack, specs)
+        while True:
+            executor = self._workers()
+            try:
+                return Submitted(pack, executor.submit(scan_pack, specs), executor)
+            except BrokenProcessPool:
+                self._replace(executor)
 
     def _workers(self) -> Executor:
-        if self._executor is None:
-            self._executor = self._make()
-        return self._executor
+        with self._lock:
+            if self._closed:
+                raise Interrupted
+            if self._executor is None:
+                self._executor = self._make()
+            return self._executor
 
-    def _collect(
-        self, source: Source, pack: list[ScanItem], future: Future[list[Outcome]]
-    ) -> tuple[list[ScanItem], list[Outcome]]:
+    def _replace(self, broken: Executor) -> None:
+        """Do without a broken executor; another source may have replaced it already."""
+        with self._lock:
+            if self._executor is not broken:
+                return
+            if not self._closed:
+                self._executor = None
+        end_executor(broken)
+
+    def _collect(self, source: Source, submitted: Submitted) -> tuple[list[ScanItem], list[Outcome]]:
         """The outcomes of a pack; after a broken pool its files run again one by one."""
+        pack = submitted.pack
         try:
-            return pack, future.result()
+            return pack, submitted.future.result()
         except (BrokenProcessPool, CancelledError):
-            self.close()
-        if len(pack) > 1:
+            self._replace(submitted.executor)
+        if len(pack) > 1 or self._closed:
             with self._ledger.write() as tx:  # not each of them was at fault
                 for item in pack:
                     objects.uncount_attempt(tx, item.row.id)
@@ -127,10 +161,11 @@ class Indexer:
                 kills = objects.get_object(tx, row.id).attempts
             if kills >= MAX_KILLS:
                 return ScanFailure("killed", f"killed its worker process {kills} times", 0)
+            submitted = self._submit(source, [row])
             try:
-                return self._submit(source, [row])[1].result()[0]
-            except BrokenProcessPool:
-                self.close()
+                return submitted.future.result()[0]
+            except (BrokenProcessPool, CancelledError):
+                self._replace(submitted.executor)
 
     def _commit(self, source: Source, pack: Sequence[ScanItem], outcomes: Sequence[Outcome], totals: Indexed) -> None:
         now = clock.now_ms()
