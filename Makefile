@@ -16,6 +16,10 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 2 ? 2 : n > 8 ? 8 : n)))
 PYTEST := .venv/bin/python -m pytest
 # For `make test ARGS="-k cursor"`.
 ARGS ?=
+# Where `make install` puts things, and which lock file of requirements/ it takes.
+PREFIX ?= /opt/eventferry
+BINDIR ?= /usr/local/bin
+WITH ?= full
 
 .PHONY: help
 help: ## this list
@@ -24,6 +28,13 @@ help: ## this list
 .PHONY: demo
 demo: .venv-demo/installed ## carry a sample store to two sinks and check the books; DEMO_EVENTS=1000000 for more
 	@.venv-demo/bin/python demo/run.py $(if $(DEMO_EVENTS),--events $(DEMO_EVENTS))
+
+.PHONY: install
+install: ## put it into PREFIX=/opt/eventferry, for a service; as root
+	$(call make_environment,$(PREFIX)/venv,$(WITH),.)
+	@mkdir -p $(BINDIR)
+	@ln -sfn $(PREFIX)/venv/bin/eventferry $(BINDIR)/eventferry
+	@$(BINDIR)/eventferry --version
 
 .PHONY: test
 test: .venv/installed ## every test but the fault lane; ARGS="-k cursor" selects
@@ -77,18 +88,19 @@ clean: ## remove environments, caches, what the demo and the benchmark wrote
 
 # Environments. The stamp is newer than what it was made from, so that a second run starts at once.
 .venv/installed: requirements/dev.txt pyproject.toml
-	$(call install,.venv,dev)
+	$(call make_environment,.venv,dev,--editable .)
+	@touch $@
 
 .venv-demo/installed: requirements/demo.txt pyproject.toml
-	$(call install,.venv-demo,demo)
+	$(call make_environment,.venv-demo,demo,--editable .)
+	@touch $@
 
-# pip's own configuration may add places to look in; with the hashes in the file that changes nothing in what is installed.
-define install
-	@test -n "$(PYTHON)" || { echo "eventferry needs Python 3.11 or newer; install one, or: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
+# Whatever pip is configured to look at on this machine: it may install only what has the hashes in the lock file.
+define make_environment
+	@test -n "$(PYTHON)" || { echo "eventferry needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python3 …" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@echo "Installing into $(1) (once; $$($(PYTHON) --version)) …"
+	@echo "Installing into $(1), once ($$($(PYTHON) --version)) …"
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/$(2).txt
-	@$(1)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
-	@touch $@
+	@$(1)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation $(3)
 endef

@@ -1,5 +1,6 @@
 """Small builders: a configuration, a store with files, and the application at work over both."""
 
+import faulthandler
 import gzip
 import json
 import os
@@ -170,8 +171,8 @@ class Ferry:
         home.mkdir(parents=True)
         shutil.copytree(self.home / "state", home / "state")
         other = Ferry(home, sinks=(), sources=())
-        other.top, other.sources, other.sinks = self.top, self.sources, self.sinks
-        other.nonce = self.nonce
+        other.top, other.sources = self.top, self.sources
+        other.sinks = {name: {**table, "script": f"{other.nonce}:{name}"} for name, table in self.sinks.items()}
         return other
 
     # -- work ---------------------------------------------------------------------------------------------------------
@@ -196,7 +197,9 @@ class Ferry:
             for name in workers:
                 self.script(name).released.set()
             for worker in workers.values():
-                assert worker.join(20), "the worker did not stop"
+                if not worker.join(20):
+                    faulthandler.dump_traceback(all_threads=True)
+                    raise AssertionError("the worker did not stop")
 
     def deliver(self, *names: str, seconds: float = 30) -> None:
         """Let sinks work until every one has nothing left to do, now or later; held ones are probed meanwhile."""

@@ -219,6 +219,7 @@ def _adopt_transform(tx: sa.Connection, rules: Rules, row: SinkRow, transform: T
             rules,
             "its configuration now hides more than batches that were already attempted contain; either "
             f"`eventferry resume {rules.name}` sends them as they were, or go back to the old redaction for now",
+            probe=False,  # a probe would send what must not be seen
         )
     sinks.set_transform(tx, row.id, fingerprint)
 

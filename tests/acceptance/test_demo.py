@@ -40,7 +40,7 @@ def count(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def test_the_books_equal_an_independent_count(demo: tuple[Path, str]) -> None:
-    """Lines = events + bad + blank, all events are at both sinks byte for byte, and eventferry says the same numbers."""
+    """Lines = events + bad + blank, both sinks have all events byte for byte, and eventferry says the same."""
     folder, printed = demo
     counted = count(folder)
     store, files, warehouse = counted["store"], counted["files"], counted["warehouse"]

@@ -173,7 +173,9 @@ class RealSystemd:
         self.path(f"{VENV}/bin").mkdir()
         for name in ("python", "python3", _PYTHON):
             self.path(f"{VENV}/bin/{name}").symlink_to(f"{home}/{_PYTHON}")
-        entry = f"#!{VENV}/bin/python\nimport sys\n\nfrom eventferry.cli import main\n\nsys.exit(main())\n"
+        # As pip writes it: guarded, because a spawned worker imports it again.
+        entry = f"#!{VENV}/bin/python\nimport sys\n\nfrom eventferry.cli import main\n\n"
+        entry += 'if __name__ == "__main__":\n    sys.exit(main())\n'
         self.write(f"{VENV}/bin/eventferry", entry, mode=0o755)
         if sysconfig.get_config_var("Py_ENABLE_SHARED") and not _is_system_python():
             self.write("/etc/ld.so.conf.d/eventferry-test.conf", "/opt/eventferry/python/lib\n")

@@ -24,6 +24,7 @@ state_dir = "/var/lib/eventferry"
 [[sources]]
 name = "game"
 url = "{STORE}"
+key_pattern = ""
 interval = "1s"
 settle = "0s"
 

@@ -56,14 +56,14 @@ def waiting_letters(tx: sa.Connection) -> dict[int, int]:
     """Sink id → events in dead letters that wait for a person."""
     c = t.dead_letters.c
     rows = tx.execute(sa.select(c.sink_id, sa.func.sum(c.events)).where(c.state == "waiting").group_by(c.sink_id))
-    return {sink_id: int(events) for sink_id, events in rows.tuples()}
+    return {sink_id: int(events) for sink_id, events in rows}
 
 
 def waiting_errors(tx: sa.Connection) -> dict[int, str]:
     """Sink id → what the sink said last about a batch that waits."""
     c = t.batches.c
     chosen = c.state.in_(OPEN) & c.error.is_not(None)
-    rows = tx.execute(sa.select(c.sink_id, c.error).where(chosen).order_by(c.seq)).tuples()
+    rows = tx.execute(sa.select(c.sink_id, c.error).where(chosen).order_by(c.seq))
     return {sink_id: error or "" for sink_id, error in rows}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eventferry.errors import ConfigError
+from eventferry.errors import ConfigError, EventferryError
 
 if TYPE_CHECKING:
     from eventferry.config import Config
@@ -129,6 +129,12 @@ def _become(uid: int, gid: int) -> None:
     os.setgid(gid)
     os.setuid(uid)
     os.umask(0o077)
+    for needed in (os.path.dirname(os.__file__), os.path.dirname(__file__)):  # noqa: PTH120
+        if not os.access(needed, os.R_OK | os.X_OK):
+            raise EventferryError(
+                f"{needed} cannot be read by the user (uid {uid}) that owns the state directory; "
+                "install eventferry where everybody may read it, such as /opt/eventferry/venv"
+            )
 
 
 def open_place(place: Place) -> "Ledger":

@@ -149,6 +149,12 @@ def begin_attempt(tx: sa.Connection, seq: int) -> None:
     )
 
 
+def is_under_way(tx: sa.Connection, seq: int, attempt: int) -> bool:
+    """Whether this attempt is the one whose result is waited for; a newer one makes its result worthless."""
+    found = tx.execute(sa.select(_b.state, _b.attempts).where(_b.seq == seq)).one()
+    return (found.state, found.attempts) == ("sending", attempt)
+
+
 def recover_interrupted(tx: sa.Connection, sink_id: int) -> int:
     """After a crash: every batch whose outcome was not recorded may have taken effect; returns how many."""
     done = tx.execute(

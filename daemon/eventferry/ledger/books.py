@@ -63,7 +63,7 @@ def source_books(tx: sa.Connection) -> list[SourceBooks]:
             sa.select(sa.func.count(), *sums, size).where(_o.source_id == source_id, _o.state == "indexed")
         ).one()
         counted = sa.select(_o.state, sa.func.count()).where(_o.source_id == source_id).group_by(_o.state)
-        states = dict(tx.execute(counted).tuples().all())
+        states = {str(state): int(count) for state, count in tx.execute(counted)}
         files, lines, events, bad, blank, untimed, held = (int(value) for value in row)
         found.append(SourceBooks(name, files, lines, events, bad, blank, untimed, held, states))
     return found

@@ -19,7 +19,7 @@ from eventferry.logs import get_logger
 from eventferry.pipeline import gone, record
 from eventferry.pipeline.letters import LetterCall, record_letter
 from eventferry.pipeline.material import Limits, Material, gather, rebuild
-from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, Ending, Verdict, judge
+from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, MAX_RETRY_AFTER, Ending, Verdict, judge
 from eventferry.pipeline.reader import SegmentReader
 from eventferry.pipeline.record import Attempted, Rules
 from eventferry.pipeline.slot import AnySink, Call, Reply, Slot
@@ -78,6 +78,7 @@ class SinkWorker:
         self._readers = {source.id: SegmentReader(source) for source in setup.sources}
         self._blocked: dict[int, int] = {}  # source id → until when its store is left alone
         self._unsettled: list[Reply] = []  # endings that could not be written down yet
+        self._recovered = False
         self._turn = 0
         self._next_ms: int | None = None
         self._stopping = threading.Event()
@@ -127,23 +128,31 @@ class SinkWorker:
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with self._ledger.write() as tx:
-            interrupted = batches.recover_interrupted(tx, self.setup.id)
-        if interrupted:
-            logger.info("batches.recovered", sink=self.setup.name, batches=interrupted)
         while not (self._stopping.is_set() and not self._busy):
             seen = self._wakes
             try:
+                self._recover()
                 self._advance()
-                self._receive(seen)
+                if not (self._stopping.is_set() and not self._busy):  # settling may have ended what was waited for
+                    self._receive(seen)
             except Exception as error:
                 # Whatever it is, this thread is all that moves this sink: it says so, and tries again.
                 logger.exception("deliver.failed", sink=self.setup.name, error=str(error))
-                self._stopping.wait(LEDGER_RETRY_SECONDS)
+                threading.Event().wait(LEDGER_RETRY_SECONDS)  # a stop must not turn this into a spin
         for slot in self._slots:
             slot.close()
         for reader in self._readers.values():
             reader.close()
+
+    def _recover(self) -> None:
+        """Once, before anything is sent: what an earlier process or worker left under way has an unknown outcome."""
+        if self._recovered:
+            return
+        with self._ledger.write() as tx:
+            interrupted = batches.recover_interrupted(tx, self.setup.id)
+        self._recovered = True
+        if interrupted:
+            logger.info("batches.recovered", sink=self.setup.name, batches=interrupted)
 
     @property
     def _busy(self) -> bool:
@@ -190,7 +199,9 @@ class SinkWorker:
             sink = sinks.get_sink_by_id(tx, self.setup.id)
         if sink.state == "paused":
             return
-        if sink.state == "held" and (sink.probe_ms or 0) > clock.now_ms():
+        if sink.state == "held" and sink.probe_ms is None:  # only a person may let it go on
+            return
+        if sink.state == "held" and 0 < (sink.probe_ms or 0) - clock.now_ms() <= self.setup.rules.probe_ms:
             self._wait_until(sink.probe_ms or 0)
             return
         while (slot := self._free_slot(1 if sink.state == "held" else self.setup.concurrency)) is not None:
@@ -216,11 +227,13 @@ class SinkWorker:
         """Begin the next due batch on the slot; False where nothing is due."""
         with self._ledger.read() as tx:
             waiting = batches.open_batches(tx, self.setup.id)
+        # What cannot be read for now, or comes from a source that was taken away, must not keep the others waiting.
+        waiting = [row for row in waiting if self._source(row.source_id) and not self._is_blocked(row.source_id)]
         suspects = [row for row in waiting if row.state == "suspect"]
         for row in waiting:
-            if row.seq in self._flights or row.state == "suspect" or self._is_blocked(row.source_id):
+            if row.seq in self._flights or row.state == "suspect":
                 continue
-            if row.next_ms > clock.now_ms() and sink.state != "held":
+            if self._is_early(row) and sink.state != "held":
                 self._wait_until(row.next_ms)
                 return False
             if self._resend(row, slot):
@@ -239,6 +252,11 @@ class SinkWorker:
             self._wait_until(clock.now_ms() + self.setup.rules.probe_ms)
             return False
         return self._send_letter(slot)
+
+    def _is_early(self, row: BatchRow) -> bool:
+        """Whether its time has not come; a time that no back-off can have set (the clock was wrong) does not count."""
+        longest = max(self.setup.rules.retry_max, MAX_RETRY_AFTER) + self.setup.rules.retry_first
+        return 0 < row.next_ms - clock.now_ms() <= longest * 1000
 
     def _in_turn(self) -> Sequence[Source]:
         """The sources, each time beginning with another, so that none waits for the others' backlog."""

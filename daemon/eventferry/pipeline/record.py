@@ -47,8 +47,10 @@ class Attempted:
 
 
 def record(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdict) -> None:
-    """Write down how the attempt ended and what follows from it."""
+    """Write down how the attempt ended and what follows from it; nothing where another attempt has begun since."""
     row, material = attempted.row, attempted.material
+    if verdict.ending is not Ending.DELIVERED and not batches.is_under_way(tx, row.seq, row.attempts):
+        return  # a sink abandoned by a reload answered after all: the newer attempt's result counts; proof always does
     match verdict.ending:
         case Ending.DELIVERED:
             _delivered(tx, rules, attempted, {})
@@ -82,7 +84,7 @@ def _delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: d
             tx, suspect.seq, next_ms=0, error=suspect.error or "", unknown=suspect.unknown, state="planned"
         )
     sink = sinks.get_sink_by_id(tx, rules.sink_id)
-    if sink.state == "held":
+    if sink.state == "held" and sink.probe_ms is not None:
         sinks.set_state(tx, rules.sink_id, "active")
         batches.wake(tx, rules.sink_id)
         logger.info("sink.recovered", sink=rules.name)
@@ -97,7 +99,8 @@ def _retry(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, bug
         tx, row.seq, next_ms=clock.now_ms() + wait, error=verdict.reason, unknown=verdict.unknown, bugs=bugs
     )
     if sink.state == "held":
-        sinks.set_state(tx, rules.sink_id, "held", verdict.reason, clock.now_ms() + rules.probe_ms)
+        if sink.probe_ms is not None:
+            sinks.set_state(tx, rules.sink_id, "held", verdict.reason, clock.now_ms() + rules.probe_ms)
         return
     logger.warning(
         "batch.postponed",
@@ -122,13 +125,15 @@ def _retry(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, bug
     )
 
 
-def hold(tx: sa.Connection, rules: Rules, reason: str, row: BatchRow | None = None) -> None:
-    """Stop sending to the sink until a person mends it; it is probed slowly in the meantime."""
-    probe_ms = clock.now_ms() + rules.probe_ms
+def hold(tx: sa.Connection, rules: Rules, reason: str, row: BatchRow | None = None, *, probe: bool = True) -> None:
+    """Stop sending to the sink until a person mends it; it is probed slowly in the meantime, or not at all."""
+    probe_ms = clock.now_ms() + rules.probe_ms if probe else None
     sinks.note_failure(tx, rules.sink_id)
     if row is not None:
         batches.postpone(tx, row.seq, next_ms=0, error=reason, unknown=False)
     was = sinks.get_sink_by_id(tx, rules.sink_id)
+    if was.state == "paused" or (was.state == "held" and was.probe_ms is None):
+        return  # what a person decides is not undone by the answer of a call that was under way
     sinks.set_state(tx, rules.sink_id, "held", reason, probe_ms)
     if was.state != "held":
         logger.error("sink.held", sink=rules.name, reason=reason)
@@ -258,6 +263,8 @@ def alert_dead(tx: sa.Connection, rules: Rules, count: int, detail: str) -> None
 
 def was_delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, known: bool | None, verdict: Verdict) -> None:
     """The sink was asked about an earlier attempt, before a split: act on what it knows."""
+    if not batches.is_under_way(tx, attempted.row.seq, attempted.row.attempts):
+        return
     if known:
         _delivered(tx, rules, attempted, {})
         return

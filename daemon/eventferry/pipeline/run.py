@@ -72,6 +72,7 @@ def run_once(
         bad=indexed.bad,
         quarantined=indexed.quarantined,
         too_young=discovery.too_young,
+        foreign=discovery.foreign,
         limited=discovery.limited,
         error=error,
     )
@@ -106,6 +107,7 @@ def _raise_alerts(tx: sa.Connection, source: Source, discovery: Discovery, error
         )
         return
     alerts.close_condition(tx, unreachable)
+    _alert_unmatched(tx, source, discovery)
     if not discovery.limited:
         alerts.close_condition(tx, behind)
     elif not source.settings.catch_up and sources.limited_in_a_row(tx, source.id) >= LIMITED_BEFORE_WARNING:
@@ -118,5 +120,24 @@ def _raise_alerts(tx: sa.Connection, source: Source, discovery: Discovery, error
             detail=f"The last runs each took max_files = {source.settings.max_files} and left more waiting. "
             "Raise max_files, or set catch_up = true to start the next run at once while files wait.",
             command=f"eventferry status --source {source.name}",
+            fields={"source": source.name},
+        )
+
+
+def _alert_unmatched(tx: sa.Connection, source: Source, discovery: Discovery) -> None:
+    """A pattern that fits no key at all is a mistake that would otherwise look like silence."""
+    cause = f"source.unmatched:{source.name}"
+    if discovery.foreign < discovery.listed:
+        alerts.close_condition(tx, cause)
+    elif discovery.listed:
+        alerts.open_condition(
+            tx,
+            cause=cause,
+            level="error",
+            event="source.unmatched",
+            subject=f"No file of source {source.name} is taken: none of its keys matches key_pattern",
+            detail=f"{discovery.listed} keys were listed; key_pattern is {source.settings.key_pattern!r}. "
+            'Set key_pattern = "" where keys hold no dates.',
+            command=f"eventferry check --source {source.name}",
             fields={"source": source.name},
         )

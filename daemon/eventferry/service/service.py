@@ -61,10 +61,21 @@ class Service:
             self._signalled.clear()
             while self._signals:
                 if self._signals.pop(0) == signal.SIGHUP:
-                    self.reload()
+                    self._obey_hangup()
                 else:
                     self.stop()
                     return
+
+    def _obey_hangup(self) -> None:
+        """Reload; whatever is wrong with the edit or the ledger, the daemon goes on as it was."""
+        while self._signals[:1] == [signal.SIGHUP]:  # those that came meanwhile ask for the same
+            self._signals.pop(0)
+        try:
+            self.reload()
+        except ConfigError:
+            pass  # told where it was found
+        except Exception:
+            logger.exception("reload.failed", file=str(self._path))
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._signals.append(number)
@@ -92,8 +103,11 @@ class Service:
         ]
         self._scheduler.shutdown(wait=False)
         self._indexer.close()
-        with self._ledger.write() as tx:
-            set_meta(tx, "stopped_ms", clock.now_ms())
+        try:
+            with self._ledger.write() as tx:
+                set_meta(tx, "stopped_ms", clock.now_ms())
+        except sa.exc.DatabaseError as error:  # a full disk must not make a clean stop a failed one
+            logger.error("ledger.failed", error=str(error.orig or error))
         logger.info("service.stopped", abandoned=late)
 
     def wake_sinks(self) -> None:
