@@ -4,6 +4,7 @@ import datetime as dt
 import fcntl
 import os
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from eventferry.alerts.policy import ChannelRule
 from eventferry.config import Config, SinkConfig, SourceConfig, load, redactor
 from eventferry.errors import ConfigError, LedgerBusyError
 from eventferry.execution import make_executor
-from eventferry.ledger import Ledger, log, open_ledger, sinks, sources
+from eventferry.ledger import Ledger, alerts, log, open_ledger, sinks, sources
 from eventferry.ledger.sinks import SinkRow
 from eventferry.logs import get_logger, set_redactor
 from eventferry.pipeline import source as source_at_work
@@ -64,7 +65,7 @@ def own_state(state_dir: Path, *, wait: bool) -> Iterator[None]:
     descriptor = os.open(state_dir / "eventferry.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _lock(descriptor, wait=wait)
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
             raise LedgerBusyError(
@@ -76,6 +77,17 @@ def own_state(state_dir: Path, *, wait: bool) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, *, wait: bool) -> None:
+    """Take the lock. A command that only looks holds it for a moment, so one refusal is not believed."""
+    for _ in range(10):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return
+        except BlockingIOError:
+            threading.Event().wait(0.05)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_owned(state_dir: Path) -> bool:
@@ -149,7 +161,11 @@ def build_sinks(ledger: Ledger, config: Config, at_work: Mapping[str, Source]) -
     wanted = [each for each in config.sinks if each.enabled and config.enabled]
     made = {each.name: _build_sink(ledger, config, each, at_work) for each in wanted}
     with ledger.write() as tx:
+        gone_sinks = {row.name for row in sinks.all_sinks(tx)} - set(made)
+        gone_sources = set(sources.source_names(tx)) - set(at_work)
         sinks.disable_sinks_except(tx, set(made))
+        for subject, names in (("sink", gone_sinks), ("source", gone_sources)):
+            alerts.close_conditions_of(tx, subject, names, "it is no longer configured or switched off")
     return made
 
 
@@ -159,7 +175,13 @@ def _build_sink(ledger: Ledger, config: Config, settings: SinkConfig, at_work: M
     make_sink(settings.type, settings.name, options)  # checks the options now, not at the first batch
     taken = tuple(source for name, source in at_work.items() if settings.takes(name))
     with ledger.write() as tx:
-        row = sinks.register_sink(tx, settings.name, settings.type, renamed_from=settings.renamed_from)
+        row = sinks.register_sink(
+            tx,
+            settings.name,
+            settings.type,
+            pinned_ms=_ms(settings.pinned_for),
+            renamed_from=settings.renamed_from,
+        )
         missing = [source for source in taken if sinks.cursor_of(tx, row.id, source.id) is None]
     for source in missing:
         position = source_at_work.start_position(ledger, source.id, settings.start_of(source.name))

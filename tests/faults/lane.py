@@ -64,6 +64,7 @@ class Lane:
         self._pause = threading.Event()
         self._filed: dict[Path, int] = {}
         self.daemon = self._start()
+        self._wait(self.daemon.owns_ledger, "the first daemon holds the ledger")
 
     def _start(self) -> Daemon:
         return self.stage.start(command=self._command)
@@ -80,6 +81,7 @@ class Lane:
     def kill_once(self, kind: str) -> bool:
         """Let events land, kill the daemon at an instant of this kind; whether it hit an unfinished run."""
         self.stage.add_files(FILES, EVENTS)
+        self._wait(self.daemon.owns_ledger, "the stand-by takes over")
         standby = self._start()
         with contextlib.ExitStack() as until_dead:
             getattr(self, f"_reach_{kind}")(until_dead)
@@ -118,12 +120,10 @@ class Lane:
         self._pause.wait(self._random.uniform(0, 0.08))
 
     def _reach_early(self, _: contextlib.ExitStack) -> None:
-        self._wait(self.daemon.owns_ledger, "the daemon holds the ledger")
         self._pause.wait(self._random.uniform(0, 1.0))
 
     def _await_batches(self) -> None:
         """Until this daemon itself has written a batch down."""
-        self._wait(self.daemon.owns_ledger, "the daemon holds the ledger")
         before = self._batches()
         self._wait(lambda: self._batches() > before, "the daemon writes batches down")
 
@@ -138,7 +138,7 @@ class Lane:
             return true()
 
         try:
-            wait_until(reached, what, 30.0, every=0.002)
+            wait_until(reached, what, 30.0, every=0.005)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.daemon.tail()}") from None
 

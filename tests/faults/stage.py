@@ -126,7 +126,7 @@ class Stage:
         return self.state / "ledger.db"
 
     def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows of the ledger, or none where there is no such table yet."""
+        """Rows of the ledger."""
         with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=5)) as connection:
             return connection.execute(query, values).fetchall()
 

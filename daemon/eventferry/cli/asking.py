@@ -118,13 +118,13 @@ def ask_to_replay(path: Path, sink: str, first: str, last: str, mode: str, *, ye
     """Say what a replay means, then have it done."""
     place, ledger = prepare(path)
     row = known_sink(ledger, sink)
-    low, high = carry_out._day_ms(first), carry_out._day_ms(last) + 86_400_000
+    low, high = carry_out.day_ms(first), carry_out.day_ms(last) + 86_400_000
     if high <= low:
         raise UsageError(f"--to {last} is before --from {first}")
     if mode == "replace":
         raise UsageError(f"--replace: sinks of type {row.type!r} cannot replace events in one transaction")
     with ledger.read() as tx:
-        ended = replay._ended(tx, row.id, low, high)
+        ended = replay.ended_between(tx, row.id, low, high)
     if not ended:
         console.say(f"Sink {sink} has got nothing of the files from {first} to {last} yet; there is nothing to replay.")
         return

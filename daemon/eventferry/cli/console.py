@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Pipes and journals have no width of their own; people read them in wide windows.
 PLAIN_WIDTH = 140
+WIDE = 110
 OK, BAD, MIND, NEXT = "✓", "✗", "!", "→"
 _STYLES = {OK: "green", BAD: "bold red", MIND: "yellow", NEXT: "cyan"}
 _to_stderr = False
@@ -80,13 +81,18 @@ def heading(text: str) -> None:
     say(text, "bold")
 
 
+def is_wide() -> bool:
+    """Whether there is room for what is merely good to know."""
+    return console().width >= WIDE
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; a column whose name begins with `>` holds numbers, one with `~` may be cut short."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for name in columns:
         made.add_column(
             name.lstrip(">~"),

@@ -119,10 +119,9 @@ def show(ctx: typer.Context, number: Annotated[int, typer.Argument(metavar="NO."
 def _chosen_letters(
     ledger: "Ledger", numbers: list[int] | None, *, all_of: bool, sink: str | None, with_bytes: bool
 ) -> list[int]:
-    from eventferry.cli import facts
     from eventferry.cli.asking import known_sink
     from eventferry.errors import UsageError
-    from eventferry.ledger import dead_letters
+    from eventferry.ledger import dead_letters, facts
 
     if bool(numbers) == all_of or all_of != (sink is not None):
         raise UsageError("say which: numbers from `eventferry dead-letters list`, or --all --sink NAME")

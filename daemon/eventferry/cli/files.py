@@ -43,10 +43,10 @@ def list_files(
     config: ConfigPath = None,
 ) -> None:
     """List files, newest first."""
-    from eventferry.cli import console, facts
+    from eventferry.cli import console
     from eventferry.cli.asking import prepare
     from eventferry.errors import UsageError
-    from eventferry.ledger import objects, sources
+    from eventferry.ledger import facts, objects, sources
 
     _, ledger = prepare(chosen(ctx, config))
     word = state.value if state else None

@@ -60,7 +60,8 @@ def _explain(error: Exception, *, debug: bool) -> int | None:
             complain([f"{error.filename}: permission denied; run it as root, or as the user that the service runs as"])
             return 1
         case _:
-            complain([f"{type(error).__name__}: {error} (a bug? `eventferry --debug …` shows where)"])
+            first = str(error).partition("\n")[0]
+            complain([f"{type(error).__name__}: {first} (a bug? `eventferry --debug …` shows where)"])
             return 1
 
 

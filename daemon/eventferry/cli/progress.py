@@ -34,7 +34,7 @@ def make_progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield Lines()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bars
 
     shown = Bars(
@@ -42,8 +42,7 @@ def make_progress() -> Iterator[Progress]:
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
         console=console.console(err=True),
         transient=True,  # the summary says it again, better
         # A sink may write events to standard output: leave it alone.
@@ -90,7 +89,7 @@ class _Bars:
             with ledger.read() as tx:
                 left = objects.count_in_state(tx, source.id, "seen")
             done = totals.files + totals.quarantined
-            self._shown.update(task, completed=done, total=done + left, note=_indexed(totals))
+            self._shown.update(task, completed=done, total=done + left, note=f"files, {plural(totals.events, 'event')}")
             for worker in workers:
                 worker.wake()
 

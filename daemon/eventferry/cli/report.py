@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 
-from eventferry.cli import console, facts
+from eventferry.cli import console
 from eventferry.cli.wording import count, plural, size
-from eventferry.ledger import Ledger, books, sinks
+from eventferry.ledger import Ledger, books, facts, sinks
 from eventferry.ledger.sinks import SinkRow
 from eventferry.pipeline.run import RunReport
 

@@ -3,12 +3,15 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eventferry.errors import EventferryError
 
 UNIT = "eventferry.service"
+_UNITS = Path("/run/systemd/system")
 
 # What is about the daemon's life rather than its view of the world, or would take away what the running one uses.
 _LEFT_OUT = frozenset(
@@ -25,34 +28,50 @@ _LEFT_OUT = frozenset(
 
 def check_in_sandbox(config: Path, source: str | None, sink: str | None) -> int:
     """Run `eventferry check` as the unit would run it; its exit code. Raises EventferryError where that cannot be."""
-    for program in ("systemd-run", "systemctl"):
-        if shutil.which(program) is None:
-            raise EventferryError(
-                f"--as-service needs systemd, and there is no {program} here; `eventferry check` works"
-            )
+    if shutil.which("systemctl") is None:
+        raise EventferryError("--as-service needs systemd, and there is no systemctl here; `eventferry check` works")
     if os.geteuid() != 0:
         raise EventferryError(
             "--as-service needs root, to become the service's user: sudo eventferry check --as-service"
         )
     text = _unit_text()
-    properties = list(read_properties(text))
-    command = ["systemd-run", "--wait", "--pipe", "--collect", "--quiet", "--service-type=exec"]
-    for one in properties:
-        command += ["--property", one]
-    command += [_program(text), "--config", str(config), "check"]
+    command = [_program(text), "--config", str(config), "check"]
     command += ["--source", source] if source else []
     command += ["--sink", sink] if sink else []
-    return subprocess.run(command, check=False).returncode  # noqa: S603
+    # Beside the unit, not with systemd-run: that needs a message bus, and this only systemd.
+    name = f"eventferry-check-{os.getpid()}.service"
+    unit = _UNITS / name
+    with tempfile.TemporaryDirectory(prefix="eventferry-check-", dir="/run") as folder:
+        output = Path(folder, "output")
+        unit.write_text(compose_unit(text, command, output), encoding="utf-8")
+        try:
+            _systemctl("daemon-reload")
+            started = _systemctl("start", name)
+            said = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
+            code = _systemctl("show", "--property=ExecMainStatus", "--value", name).stdout.strip()
+        finally:
+            unit.unlink()
+            _systemctl("reset-failed", name)
+            _systemctl("daemon-reload")
+    if not said:
+        raise EventferryError(f"systemd could not start the check: {started.stderr.strip()}; see journalctl -u {name}")
+    sys.stdout.write(said)
+    return int(code)
+
+
+def compose_unit(text: str, command: Sequence[str], output: Path) -> str:
+    """Pure: a unit with the sandbox of the installed one that runs this command and writes into that file."""
+    quoted = " ".join('"' + each.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"' for each in command)
+    lines = ["[Service]", *read_properties(text), "Type=oneshot", "TimeoutStartSec=infinity", f"ExecStart=:{quoted}"]
+    return "\n".join([*lines, f"StandardOutput=append:{output}", f"StandardError=append:{output}", ""])
+
+
+def _systemctl(*args: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["systemctl", *args], capture_output=True, check=False, text=True, errors="replace")  # noqa: S603, S607
 
 
 def _unit_text() -> str:
-    done = subprocess.run(  # noqa: S603
-        ["systemctl", "cat", "--no-pager", UNIT],  # noqa: S607
-        capture_output=True,
-        check=False,
-        text=True,
-        errors="replace",
-    )
+    done = _systemctl("cat", "--no-pager", UNIT)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
         raise EventferryError(

@@ -10,12 +10,11 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from eventferry import app, clock
-from eventferry.cli import facts
 from eventferry.cli.place import Place
 from eventferry.cli.wording import iso
 from eventferry.config import Config, SourceConfig
 from eventferry.errors import ConfigError, UsageError
-from eventferry.ledger import Ledger, alerts, books, sinks
+from eventferry.ledger import Ledger, alerts, books, facts, sinks
 from eventferry.ledger.books import Backlog, SinkBooks, SourceBooks
 from eventferry.ledger.database import get_meta
 from eventferry.ledger.sinks import SinkRow

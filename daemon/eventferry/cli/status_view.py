@@ -6,7 +6,7 @@ from typing import Any
 from eventferry import clock
 from eventferry.cli import console
 from eventferry.cli.place import DEFAULT_CONFIG, Place
-from eventferry.cli.wording import ago, at, count, duration, lasted, plural, size, until
+from eventferry.cli.wording import ago, at, count, duration, lasted, size, until
 
 Entry = dict[str, Any]
 
@@ -128,10 +128,9 @@ def _show_sinks(entries: list[Entry]) -> None:
     if not entries:
         return
     console.heading("Sinks")
-    console.table(
-        ("Name", "State", "Lag", "Backlog", ">Delivered", ">Dead letters", "Last delivery", "Guarantee"),
-        [_sink_row(each) for each in entries],
-    )
+    columns = ("Name", "State", ">Lag", ">Backlog", ">Delivered", ">Dead")
+    more = (">Size of backlog", "Last delivery", "Guarantee") if console.is_wide() else ()
+    console.table((*columns, *more), [_sink_row(each)[: len(columns) + len(more)] for each in entries])
     for each in entries:
         if each["reason"] and each["enabled"] and each["state"] != "paused":
             again = _ms(each["next_try"])
@@ -154,9 +153,10 @@ def _sink_row(each: Entry) -> tuple[object, ...]:
         each["name"],
         console.styled(f"● {word}", style),
         " ".join(duration(each["lag_seconds"]).split(" ")[:2]) if events else "none",
-        f"{plural(events, 'event')}, {size(each['backlog_bytes'])}" if events else "none",
+        count(events) if events else "none",
         count(each["delivered"]),
         console.styled(count(letters), "bold red" if letters else ""),
+        size(each["backlog_bytes"]) if events else "none",
         ago(_ms(each["last_delivered"])),
         each["guarantee"] or "unknown",
     )

@@ -45,6 +45,7 @@ class AlertsConfig(Table):
 
     repeat_every: Span = dt.timedelta(hours=24)
     max_per_hour: Count = 20
+    max_lag: Span = dt.timedelta(hours=2)
     digest: ClockTime = "08:00"
     all_well: Flag = False
     timezone: TimeZone = "UTC"

@@ -5,7 +5,7 @@ functions run inside the caller's transaction.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -236,6 +236,16 @@ def _clean(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _clean(one) for key, one in value.items()}
     return value if value is None or isinstance(value, bool | int | float) else _text(str(value))
+
+
+def close_conditions_of(tx: sa.Connection, subject: str, names: Collection[str], detail: str) -> int:
+    """Close what is open about sinks or sources (`subject`) of these names, which nobody looks after any more."""
+    closed = 0
+    for condition in open_conditions(tx):
+        about = condition.fields.get(subject)
+        if about in names:
+            closed += close_condition(tx, condition.cause, detail)
+    return closed
 
 
 def opened_ms(tx: sa.Connection, cause: str) -> int | None:

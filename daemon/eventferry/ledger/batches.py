@@ -133,10 +133,12 @@ def parts_of(tx: sa.Connection, seq: int) -> list[tuple[int, int, int, int]]:
     return [tuple(part) for part in parts]
 
 
-def settle_body(tx: sa.Connection, seq: int, events: int, body_bytes: int, body_digest: str) -> None:
+def settle_body(tx: sa.Connection, seq: int, events: int, body_bytes: int, body_digest: str, transform: str) -> None:
     """Write down the body of a batch that was planned without having been read."""
     tx.execute(
-        sa.update(t.batches).where(_b.seq == seq).values(events=events, body_bytes=body_bytes, body_digest=body_digest)
+        sa.update(t.batches)
+        .where(_b.seq == seq)
+        .values(events=events, body_bytes=body_bytes, body_digest=body_digest, transform=transform)
     )
 
 

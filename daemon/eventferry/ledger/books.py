@@ -104,7 +104,13 @@ def _sink_books(
             total(sa.func.sum(sa.case((_b.state.in_(("delivered", "dead")), _b.dead_events), else_=0)), 0),
             total(sa.func.sum(sa.case((_b.state == "missing", _b.events), else_=0)), 0),
             total(sa.func.sum(sa.case((_b.state.in_(OPEN), _b.read_events), else_=0)), 0),
-        ).where(_b.sink_id == sink_id, _b.source_id == source_id, _b.state != "split", _b.replay_id.is_(None))
+        ).where(
+            _b.sink_id == sink_id,
+            _b.source_id == source_id,
+            _b.state != "split",
+            _b.replay_id.is_(None),
+            _b.to_position > start,
+        )
     ).one()
     delivered, filtered, dead, missing, open_ = (int(value) for value in row)
     unplanned = int(behind) + left

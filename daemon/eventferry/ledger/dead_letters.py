@@ -108,6 +108,26 @@ def set_state(tx: sa.Connection, ids: Sequence[int], state: str, *, drop_body: b
     return int(done.rowcount)
 
 
+def retry(tx: sa.Connection, ids: Sequence[int]) -> int:
+    """Ask for another attempt of waiting letters that still have their bytes; returns how many."""
+    where = _d.id.in_(list(ids)) & (_d.state == "waiting") & _d.body.is_not(None)
+    done = tx.execute(sa.update(t.dead_letters).where(where).values(state="retrying", next_ms=0))
+    return int(done.rowcount)
+
+
+def supersede(tx: sa.Connection, batch_seqs: Sequence[int]) -> int:
+    """Drop the letters of batches that are sent again as a whole; returns how many."""
+    where = _d.batch_seq.in_(list(batch_seqs)) & _d.state.in_(("waiting", "retrying"))
+    done = tx.execute(sa.update(t.dead_letters).where(where).values(state="dropped", body=None))
+    return int(done.rowcount)
+
+
+def are_left(tx: sa.Connection, sink_id: int) -> bool:
+    """Whether letters of the sink wait, for a person or for another attempt."""
+    where = (_d.sink_id == sink_id) & _d.state.in_(("waiting", "retrying"))
+    return tx.execute(sa.select(_d.id).where(where).limit(1)).one_or_none() is not None
+
+
 def refuse_again(tx: sa.Connection, letter_id: int, reason: str) -> None:
     """A retried dead letter was refused once more."""
     tx.execute(
@@ -126,7 +146,7 @@ def due(tx: sa.Connection, sink_id: int, limit: int = 20) -> list[DeadLetterRow]
     """Dead letters whose retry a person asked for."""
     rows = tx.execute(
         sa.select(*_COLUMNS)
-        .where(_d.sink_id == sink_id, _d.state == "retrying", _d.next_ms <= clock.now_ms())
+        .where(_d.sink_id == sink_id, _d.state == "retrying", _d.body.is_not(None), _d.next_ms <= clock.now_ms())
         .order_by(_d.id)
         .limit(limit)
     )

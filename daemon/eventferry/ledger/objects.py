@@ -199,6 +199,16 @@ def find_objects(
     return [ObjectRow(*row) for row in tx.execute(query)]
 
 
+def newest_version(tx: sa.Connection, source_id: int, key: str) -> str | None:
+    """The version of the key that was seen last."""
+    return tx.execute(
+        sa.select(t.objects.c.version)
+        .where(t.objects.c.source_id == source_id, t.objects.c.key_hash == hash_key(key))
+        .order_by(t.objects.c.id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+
+
 def count_in_state(tx: sa.Connection, source_id: int, state: str) -> int:
     """How many object versions of the source are in that state."""
     where = (t.objects.c.source_id == source_id) & (t.objects.c.state == state)

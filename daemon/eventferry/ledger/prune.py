@@ -2,7 +2,8 @@
 
 import sqlalchemy as sa
 
-from eventferry.ledger import Ledger
+from eventferry import clock
+from eventferry.ledger import Ledger, alerts
 from eventferry.ledger import tables as t
 from eventferry.ledger.batches import ENDED, OPEN
 
@@ -39,7 +40,7 @@ def _first_needed(tx: sa.Connection, source_id: int) -> int:
     for sink_id, position in tx.execute(
         sa.select(t.cursors.c.sink_id, t.cursors.c.position)
         .join_from(t.cursors, t.sinks, t.cursors.c.sink_id == t.sinks.c.id)
-        .where(t.cursors.c.source_id == source_id, t.sinks.c.state != "gone")
+        .where(t.cursors.c.source_id == source_id, sa.not_(_is_expired()))
     ).all():
         needed.append(position)
         first = tx.execute(
@@ -50,6 +51,43 @@ def _first_needed(tx: sa.Connection, source_id: int) -> int:
         if first is not None:
             needed.append(first)
     return min(needed)
+
+
+def _is_expired() -> sa.ColumnElement[bool]:
+    """A sink switched off for longer than its limit no longer keeps what it lacks."""
+    s = t.sinks.c
+    return sa.and_(sa.not_(s.enabled), s.disabled_ms + s.pinned_ms < clock.now_ms())
+
+
+def _note_gaps(tx: sa.Connection, source_id: int, up_to: int) -> None:
+    """Sinks switched off for too long lose what goes now: a named gap, and their cursor moves past it."""
+    c = t.cursors.c
+    for sink_id, name, position, left in tx.execute(
+        sa.select(t.sinks.c.id, t.sinks.c.name, c.position, c.left_events)
+        .join_from(t.cursors, t.sinks, c.sink_id == t.sinks.c.id)
+        .where(c.source_id == source_id, c.position < up_to, _is_expired())
+    ).all():
+        events = sa.select(sa.func.coalesce(sa.func.sum(_s.events), 0))
+        lost = tx.execute(events.where(_s.source_id == source_id, _s.position > position, _s.position <= up_to))
+        tx.execute(
+            sa.update(t.cursors)
+            .where(c.sink_id == sink_id, c.source_id == source_id)
+            .values(position=up_to, byte=1 << 62, left_events=0, start_position=up_to)
+        )
+        tx.execute(
+            sa.update(t.batches)
+            .where(_b.sink_id == sink_id, _b.source_id == source_id, _b.state.in_(OPEN), _b.from_position <= up_to)
+            .values(state="missing", finished_ms=clock.now_ms(), error="pruned: the sink was switched off for too long")
+        )
+        alerts.write_notice(
+            tx,
+            event="sink.gap",
+            level="error",
+            subject=f"Sink {name} was switched off for longer than pinned_for; events that it lacked are forgotten",
+            detail=f"{int(lost.scalar_one()) + left:,} events up to position {up_to} of the log.",
+            command=f"eventferry status --sink {name}",
+            fields={"sink": name},
+        )
 
 
 def _prune_source(tx: sa.Connection, source_id: int, before_ms: int, needed_from: int) -> tuple[int, int]:
@@ -68,6 +106,7 @@ def _prune_source(tx: sa.Connection, source_id: int, before_ms: int, needed_from
     if not old:
         return 0, 0
     ids = [row[0] for row in old]
+    _note_gaps(tx, source_id, _last_position(tx, ids))
     removed = 0
     for start in range(0, len(ids), 500):
         page = ids[start : start + 500]
@@ -80,6 +119,15 @@ def _prune_source(tx: sa.Connection, source_id: int, before_ms: int, needed_from
         sa.update(t.sources).where(t.sources.c.id == source_id, t.sources.c.floor_ms < floor).values(floor_ms=floor)
     )
     return removed, len(ids)
+
+
+def _last_position(tx: sa.Connection, object_ids: list[int]) -> int:
+    """The last position of any of these objects; 0 where they have none."""
+    last = 0
+    for start in range(0, len(object_ids), 500):
+        page = sa.select(sa.func.max(_s.position)).where(_s.object_id.in_(object_ids[start : start + 500]))
+        last = max(last, tx.execute(page).scalar_one() or 0)
+    return last
 
 
 def _delete_batches(tx: sa.Connection, before_ms: int) -> int:

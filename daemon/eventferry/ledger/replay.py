@@ -4,7 +4,7 @@ import json
 
 import sqlalchemy as sa
 
-from eventferry.ledger import batches, sinks
+from eventferry.ledger import batches, dead_letters, sinks
 from eventferry.ledger import tables as t
 from eventferry.ledger.batches import BatchRow, PlannedBatch
 from eventferry.ledger.sinks import SinkRow
@@ -13,7 +13,7 @@ _s, _o, _b = t.segments.c, t.objects.c, t.batches.c
 ENDED = ("delivered", "missing", "dead")
 
 
-def _ended(tx: sa.Connection, sink_id: int, low_ms: int, high_ms: int) -> list[BatchRow]:
+def ended_between(tx: sa.Connection, sink_id: int, low_ms: int, high_ms: int) -> list[BatchRow]:
     """The sink's ended batches that touch files dated in [low, high)."""
     dated = sa.func.coalesce(_o.dated_ms, _o.modified_ms)
     found: dict[int, BatchRow] = {}
@@ -31,14 +31,16 @@ def _ended(tx: sa.Connection, sink_id: int, low_ms: int, high_ms: int) -> list[B
 
 def repair(tx: sa.Connection, sink: SinkRow, low_ms: int, high_ms: int) -> int:
     """Send again under the same ids: a sink that recorded them takes only what it lacks. Returns how many batches."""
-    return batches.reopen(tx, [row.seq for row in _ended(tx, sink.id, low_ms, high_ms)])
+    seqs = [row.seq for row in ended_between(tx, sink.id, low_ms, high_ms)]
+    dead_letters.supersede(tx, seqs)
+    return batches.reopen(tx, seqs)
 
 
 def again(tx: sa.Connection, sink: SinkRow, low_ms: int, high_ms: int) -> int:
     """Send once more under new ids, in a new epoch: duplicates on purpose. Returns how many batches."""
     from eventferry.ledger.identity import batch_id_of
 
-    rows = _ended(tx, sink.id, low_ms, high_ms)
+    rows = ended_between(tx, sink.id, low_ms, high_ms)
     if not rows:
         return 0
     epoch = sinks.new_epoch(tx, sink.id)
@@ -48,17 +50,17 @@ def again(tx: sa.Connection, sink: SinkRow, low_ms: int, high_ms: int) -> int:
             tx,
             sink.id,
             PlannedBatch(
-                id=batch_id_of(tx, sink.identity, epoch, row.transform, parts),
+                id=batch_id_of(tx, sink.identity, epoch, sink.transform, parts),
                 source_id=row.source_id,
                 epoch=epoch,
                 start=(row.from_position, row.from_byte),
                 end=(row.to_position, row.to_byte),
                 parts=tuple(tuple(part) for part in parts),
                 read_events=row.read_events,
-                events=row.events,
-                body_bytes=row.body_bytes,
-                body_digest=row.body_digest,
-                transform=row.transform,
+                events=row.read_events,
+                body_bytes=0,
+                body_digest="",  # cut anew under the transform of today, when it is first sent
+                transform=sink.transform,
                 replay_id=epoch,
             ),
             "planned",

@@ -52,17 +52,25 @@ def all_sinks(tx: sa.Connection) -> list[SinkRow]:
     return [SinkRow(*row) for row in tx.execute(sa.select(*_COLUMNS).order_by(t.sinks.c.id))]
 
 
-def register_sink(tx: sa.Connection, name: str, type_: str, *, renamed_from: str | None = None) -> SinkRow:
+def register_sink(
+    tx: sa.Connection, name: str, type_: str, *, pinned_ms: int = 0, renamed_from: str | None = None
+) -> SinkRow:
     """Find or create the sink; a known one is enabled again."""
     if renamed_from and get_sink(tx, name) is None:
         tx.execute(sa.update(t.sinks).where(t.sinks.c.name == renamed_from).values(name=name))
     row = get_sink(tx, name)
     if row is None:
         tx.execute(
-            sa.insert(t.sinks).values(name=name, identity=name, type=type_, state="active", created_ms=clock.now_ms())
+            sa.insert(t.sinks).values(
+                name=name, identity=name, type=type_, state="active", created_ms=clock.now_ms(), pinned_ms=pinned_ms
+            )
         )
     else:
-        tx.execute(sa.update(t.sinks).where(t.sinks.c.id == row.id).values(type=type_, enabled=True, disabled_ms=None))
+        tx.execute(
+            sa.update(t.sinks)
+            .where(t.sinks.c.id == row.id)
+            .values(type=type_, enabled=True, disabled_ms=None, pinned_ms=pinned_ms)
+        )
     found = get_sink(tx, name)
     assert found is not None
     return found
@@ -195,9 +203,9 @@ def new_epoch(tx: sa.Connection, sink_id: int) -> int:
 
 
 def has_open_batches(tx: sa.Connection, sink_id: int, transform: str) -> bool:
-    """Whether batches cut under this transform were attempted and have no end yet."""
+    """Whether batches cut under this transform have no end yet."""
     b = t.batches.c
     where = (
         (b.sink_id == sink_id) & (b.transform == transform) & b.state.in_(("sending", "waiting", "suspect", "planned"))
     )
-    return tx.execute(sa.select(b.seq).where(where, b.attempts > 0).limit(1)).one_or_none() is not None
+    return tx.execute(sa.select(b.seq).where(where).limit(1)).one_or_none() is not None

@@ -166,6 +166,7 @@ sinks = Table(
         "accepted", BigInteger, nullable=False, default=0
     ),  # batches taken, ever: proof that refusals are about content
     Column("disabled_ms", BigInteger),
+    Column("pinned_ms", BigInteger, nullable=False, default=0),  # how long a disabled sink keeps what it lacks
 )
 
 # A sink's place in a source's part of the log: all up to (position, byte) is planned.

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from eventferry import clock
 from eventferry.errors import ObjectChanged, ObjectGone, StoreError
-from eventferry.ledger import Ledger, batches, dead_letters, log, sinks
+from eventferry.ledger import Ledger, batches, dead_letters, log, objects, sinks
 from eventferry.ledger.batches import BatchRow, PlannedBatch
 from eventferry.ledger.dead_letters import DeadLetterRow
 from eventferry.ledger.identity import batch_id
@@ -75,10 +75,11 @@ class SinkWorker:
         self._zombies: list[Slot] = []
         self._flights: dict[int, Flight] = {}
         self._letters: dict[int, LetterCall] = {}
-        self._readers = {source.id: SegmentReader(source) for source in setup.sources}
+        self._readers = {source.id: SegmentReader(source, self._newest_version) for source in setup.sources}
         self._blocked: dict[int, int] = {}  # source id → until when its store is left alone
         self._unsettled: list[Reply] = []  # endings that could not be written down yet
         self._recovered = False
+        self._missed = {source.id for source in setup.sources}  # sources with files that may be missed
         self._turn = 0
         self._next_ms: int | None = None
         self._stopping = threading.Event()
@@ -186,6 +187,10 @@ class SinkWorker:
             self._zombies.append(slot)
             logger.warning("call.abandoned", sink=self.setup.name, seconds=self.setup.timeout)
 
+    def _newest_version(self, segment: LogSegment) -> str | None:
+        with self._ledger.read() as tx:
+            return objects.newest_version(tx, segment.source_id, segment.key)
+
     # -- starting calls -----------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
@@ -238,7 +243,9 @@ class SinkWorker:
                 return False
             if self._resend(row, slot):
                 return True
-        if len(waiting) - len(suspects) >= self.setup.concurrency:
+        if sum(row.state != "suspect" and not self._is_blocked(row.source_id) for row in waiting) >= (
+            self.setup.concurrency
+        ):
             return False
         if len(suspects) <= record.SUSPECTS_BEFORE_HOLD and any(
             self._send_new(source, sink, slot) for source in self._in_turn()
@@ -282,6 +289,8 @@ class SinkWorker:
         with self._ledger.read() as tx:
             segments = log.segments_between(tx, row.source_id, row.from_position, row.to_position)
             transform = self._transform_of(tx, row.transform)
+        if row.body_digest == "" and row.parent_seq is None:  # it was never cut, because its file was gone
+            transform = self.setup.transform
         start, end = (row.from_position, row.from_byte), (row.to_position, row.to_byte)
         touched: list[LogSegment] = []
         try:
@@ -289,21 +298,26 @@ class SinkWorker:
         except StoreError as error:
             self._on_store_error(source, touched, error, row)
             return False
-        if row.body_digest == "":  # planned when a file beside it was given up
+        if row.body_digest == "":  # planned when a file, its own or one beside it, was given up
             with self._ledger.write() as tx:
-                batches.settle_body(tx, row.seq, material.events, len(material.body), material.digest)
+                batches.settle_body(
+                    tx, row.seq, material.events, len(material.body), material.digest, material.transform
+                )
                 if not material.events:
                     batches.end_batch(tx, row.seq, "filtered")
                 row = batches.get_batch(tx, row.seq)
             if not material.events:
+                self._wait_until(clock.now_ms())
                 return False
         if material.digest != row.body_digest:
             with self._ledger.write() as tx:
                 record.hold(tx, self.setup.rules, f"batch {row.id} would not be sent with the same bytes again", row)
+            self._wait_until(clock.now_ms())
             return False
         with self._ledger.write() as tx:
             batches.begin_attempt(tx, row.seq)
             row = batches.get_batch(tx, row.seq)
+        self._note_back(source, material)
         self._launch(Attempted(row, material, source.identity), slot)
         return True
 
@@ -329,6 +343,7 @@ class SinkWorker:
                 return False
             row = self._write_down(source, sink, cursor, material)
             if row is not None:
+                self._note_back(source, material)
                 self._launch(Attempted(row, material, source.identity), slot)
                 return True
         return False
@@ -475,13 +490,22 @@ class SinkWorker:
         """Leave the source alone for a while; what has been gone for too long becomes a dead letter."""
         is_gone = isinstance(error, (ObjectGone, ObjectChanged))
         logger.warning("source.unreadable", sink=self.setup.name, source=source.name, error=str(error))
+        self._missed.add(source.id)
         if is_gone and touched:
             with self._ledger.write() as tx:
                 given_up = gone.give_up(tx, self.setup, source, touched[-1], str(error), row)
             if given_up:
+                self._wait_until(clock.now_ms())  # look again: what is left of the batch was planned anew
                 return
         self._blocked[source.id] = clock.now_ms() + STORE_RETRY_MS
         self._wait_until(self._blocked[source.id])
+
+    def _note_back(self, source: Source, material: Material) -> None:
+        """What could not be read before can be read again."""
+        if source.id in self._missed:
+            with self._ledger.write() as tx:
+                if gone.is_back(tx, source, {piece.segment.object_id for piece in material.pieces}):
+                    self._missed.discard(source.id)
 
     def _source(self, source_id: int) -> Source | None:
         return next((source for source in self.setup.sources if source.id == source_id), None)

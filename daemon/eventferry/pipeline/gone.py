@@ -1,6 +1,6 @@
 """Objects that vanished or changed between index and delivery: awaited for a while, then dead letters by place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,7 +61,18 @@ def give_up(
         command=f"eventferry dead-letters list --sink {setup.rules.name}",
         fields={"sink": setup.rules.name},
     )
+    alerts.close_condition(tx, cause, "it was given up: see the dead letters")
     return True
+
+
+def is_back(tx: sa.Connection, source: Source, object_ids: Iterable[int]) -> bool:
+    """Close the alerts about objects that could be read again; whether none is left for the source."""
+    prefix = f"file.gone:{source.name}:"
+    missed = {each.cause for each in alerts.open_conditions(tx) if each.cause.startswith(prefix)}
+    back = {f"{prefix}{object_id}" for object_id in object_ids} & missed
+    for cause in back:
+        alerts.close_condition(tx, cause, "it can be read again")
+    return back == missed
 
 
 def _skip_segment(tx: sa.Connection, setup: Setup, source: Source, segment: LogSegment, reason: str) -> None:
@@ -91,13 +102,16 @@ def _split_around(
     tx: sa.Connection, setup: Setup, source: Source, row: BatchRow, lost: LogSegment, reason: str
 ) -> None:
     """Split a batch that was written down: what lies before and after the lost range stays to be sent."""
-    if not batches.end_batch(tx, row.seq, "split", error=reason):
-        return
     segments = log.segments_between(tx, row.source_id, row.from_position, row.to_position)
     ranges = [
         Range(segment, start, end, events)
         for segment, (_, start, end, events) in zip(segments, batches.parts_of(tx, row.seq), strict=True)
     ]
+    if not batches.end_batch(tx, row.seq, "missing" if len(ranges) == 1 else "split", error=reason):
+        return
+    if len(ranges) == 1:  # a child of the same range would have the same id
+        dead_letters.bury(tx, setup.id, [_letter(ranges[0], row.seq, reason)])
+        return
     at = next(number for number, each in enumerate(ranges) if each.segment.position == lost.position)
     for part, state in ((ranges[:at], "planned"), ([ranges[at]], "missing"), (ranges[at + 1 :], "planned")):
         if part:
@@ -145,11 +159,14 @@ def _plan(
 
 
 def _letter(lost: Range, seq: int, reason: str) -> DeadLetter:
+    segment, line = lost.segment, lost.segment.first_line
+    if lost.end == segment.end and segment.lines == segment.events:  # else nobody can count its lines any more
+        line += segment.events - lost.events
     return DeadLetter(
         source_id=lost.segment.source_id,
         batch_seq=seq,
         kind="source_gone",
-        place=f"{lost.segment.key}:{lost.segment.first_line}",
+        place=f"{segment.key}:{line}",
         reason=reason,
         events=lost.events,
         body=None,

@@ -81,8 +81,11 @@ class Indexer:
         with self._ledger.read() as tx:
             due = objects.due_for_index(tx, source.id)
         due = list({row.key: row for row in reversed(due)}.values())[::-1]  # of two versions the older one first
-        # What was interrupted before may be what killed its worker: it runs alone.
-        suspects = [[row] for row in due if row.attempts]
+        # What was interrupted before may be what killed its worker, or the daemon: it runs alone, and not for ever.
+        suspects = [[row] for row in due if 0 < row.attempts < MAX_KILLS]
+        for row in due:
+            if row.attempts >= MAX_KILLS:
+                self._commit(source, self._items(source, [row]), [_killed(row.attempts)], totals)
         packs = _packs(row for row in due if not row.attempts)
         try:
             for pack, outcomes in itertools.chain(
@@ -115,7 +118,7 @@ class Indexer:
     def _submit(self, source: Source, rows: list[ObjectRow]) -> Submitted:
         with self._ledger.write() as tx:
             objects.count_attempts(tx, [row.id for row in rows])
-            pack = [ScanItem(*each) for each in zip(rows, _specs(tx, source, rows), strict=True)]
+        pack = self._items(source, rows)
         specs = [item.spec for item in pack]
         while True:
             executor = self._workers()
@@ -123,6 +126,18 @@ class Indexer:
                 return Submitted(pack, executor.submit(scan_pack, specs), executor)
             except BrokenProcessPool:
                 self._replace(executor)
+
+    def _items(self, source: Source, rows: list[ObjectRow]) -> list[ScanItem]:
+        with self._ledger.read() as tx:
+            return [ScanItem(*each) for each in zip(rows, _specs(tx, source, rows), strict=True)]
+
+    def use(self, make_executor: Callable[[], Executor], width: int) -> None:
+        """Scan on executors of another kind from the next pack on; those under way end where they are."""
+        with self._lock:
+            retired, self._executor = self._executor, None
+            self._make, self._width = make_executor, max(1, width) * 2
+        if retired is not None:
+            retired.shutdown(wait=False)
 
     def _workers(self) -> Executor:
         with self._lock:
@@ -160,7 +175,7 @@ class Indexer:
             with self._ledger.read() as tx:
                 kills = objects.get_object(tx, row.id).attempts
             if kills >= MAX_KILLS:
-                return ScanFailure("killed", f"killed its worker process {kills} times", 0)
+                return _killed(kills)
             submitted = self._submit(source, [row])
             try:
                 return submitted.future.result()[0]
@@ -212,6 +227,10 @@ def decide(source: Source, item: ScanItem, outcome: Outcome, now_ms: int) -> Dec
     if replaced and outcome.grew_from is None and settings.on_change == "hold" and row.reason != RELEASED:
         return Decision("held", "its content was replaced by other bytes after it had been indexed")
     return Decision("indexed")
+
+
+def _killed(times: int) -> ScanFailure:
+    return ScanFailure("killed", f"killed the process that read it {times} times", 0)
 
 
 # A person's `files release` leaves this reason on the row: deliver it in spite of what held it.

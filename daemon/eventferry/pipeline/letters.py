@@ -48,5 +48,5 @@ def record_letter(tx: sa.Connection, rules: Rules, call: LetterCall, error: Base
 
 def close_if_none_left(tx: sa.Connection, sink_id: int, name: str) -> None:
     """The alert about dead letters ends with the last one that waits."""
-    if not dead_letters.find(tx, sink_id=sink_id, state="waiting", limit=1):
+    if not dead_letters.are_left(tx, sink_id):
         alerts.close_condition(tx, f"events.dead:{name}")

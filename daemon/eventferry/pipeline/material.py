@@ -6,6 +6,7 @@ from functools import cached_property
 
 import xxhash
 
+from eventferry.errors import StoreError
 from eventferry.ledger.batches import Place
 from eventferry.ledger.log import LogSegment
 from eventferry.pipeline.cut import count_events, cut, line_of, newline_after, offset_after
@@ -157,12 +158,20 @@ class Material:
 def gather(
     segments: Iterable[LogSegment], read: Read, after: Place, transform: Transform, limits: Limits
 ) -> Material | None:
-    """Cut the next batch from the segments after a cursor; None where there are none."""
+    """Cut the next batch from the segments after a cursor; None where there are none.
+
+    A segment that cannot be read ends the batch before it; as the first one it raises what reading raises.
+    """
     pieces: list[Piece] = []
     events = size = scanned = 0
     for segment in segments:
         start = max(segment.start, after[1]) if segment.position == after[0] else segment.start
-        offered = _piece(segment, read, start, segment.end, transform)
+        try:
+            offered = _piece(segment, read, start, segment.end, transform)
+        except StoreError:
+            if not pieces:
+                raise
+            break
         piece, is_whole = _fit(offered, limits.max_events - events, limits.max_bytes - size, is_first=events == 0)
         if piece is None:
             break

@@ -1,5 +1,6 @@
 """Reading segments back: one forward pass over each object, every range checked against its digest."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import xxhash
@@ -23,8 +24,9 @@ class Readable(Protocol):
 class SegmentReader:
     """Reads segments of one source; consecutive ones of an object come out of one open stream."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, newest: Callable[[LogSegment], str | None] = lambda _: None) -> None:
         self._source = source
+        self._newest = newest
         self._store: Store | None = None
         self._stream: Readable | None = None
         self._object_id = 0
@@ -71,10 +73,18 @@ class SegmentReader:
             self._store = self._source.open()
         settings = self._source.settings
         limits = StreamLimits(max_bytes=settings.max_size, max_ratio=settings.max_ratio)
-        self._stream = open_stream(
-            self._store, segment.key, segment.version, concatenated=settings.concatenated, limits=limits
-        )
+        try:
+            self._stream = self._open(self._store, segment, segment.version, limits)
+        except ObjectChanged:
+            # Touched, restored or appended to since: the segment's digest proves whether its bytes are still there.
+            version = self._newest(segment)
+            if version in (None, segment.version):
+                raise
+            self._stream = self._open(self._store, segment, version, limits)
         self._object_id, self._at = segment.object_id, 0
+
+    def _open(self, store: Store, segment: LogSegment, version: str, limits: StreamLimits) -> Readable:
+        return open_stream(store, segment.key, version, concatenated=self._source.settings.concatenated, limits=limits)
 
     def close(self) -> None:
         """Let go of the stream and the store; the next read opens them again."""

@@ -62,6 +62,10 @@ def run_once(
             error=error,
         )
         _raise_alerts(tx, source, discovery, error)
+        if full and error is None:
+            _alert_unmatched(tx, source, discovery)
+        if indexed.files and not indexed.bad:
+            alerts.close_condition(tx, f"lines.bad:{source.name}", f"the last {indexed.files} files hold none")
     logger.info(
         "run.finished",
         source=source.name,
@@ -73,6 +77,7 @@ def run_once(
         quarantined=indexed.quarantined,
         too_young=discovery.too_young,
         foreign=discovery.foreign,
+        before_start=discovery.before_start,
         limited=discovery.limited,
         error=error,
     )
@@ -107,7 +112,6 @@ def _raise_alerts(tx: sa.Connection, source: Source, discovery: Discovery, error
         )
         return
     alerts.close_condition(tx, unreachable)
-    _alert_unmatched(tx, source, discovery)
     if not discovery.limited:
         alerts.close_condition(tx, behind)
     elif not source.settings.catch_up and sources.limited_in_a_row(tx, source.id) >= LIMITED_BEFORE_WARNING:

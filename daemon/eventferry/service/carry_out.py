@@ -12,6 +12,7 @@ from eventferry.ledger import Ledger, alerts, batches, dead_letters, objects, re
 from eventferry.logs import get_logger
 from eventferry.pipeline.index import RELEASED
 from eventferry.pipeline.letters import close_if_none_left
+from eventferry.query import Transform
 
 logger = get_logger()
 
@@ -30,17 +31,20 @@ def carry_out(ledger: Ledger, daemon: Daemon | None) -> None:
         waiting = requests.waiting(tx)
     for request in waiting:
         try:
-            ok, result = True, do(ledger, request.kind, request.args, daemon)
+            ok, result = True, do(ledger, request.kind, request.args, daemon, request.id)
         except ConfigError as error:
             ok, result = False, "\n".join(error.problems)
         except (UsageError, KeyError, ValueError, TypeError) as error:
             ok, result = False, str(error)
-        with ledger.write() as tx:
-            requests.answer(tx, request.id, ok, result)
+        if not (ok and request.kind in _ACTIONS):
+            with ledger.write() as tx:
+                requests.answer(tx, request.id, ok, result)
         logger.info("request.done", kind=request.kind, ok=ok)
 
 
-def do(ledger: Ledger, kind: str, args: Mapping[str, Any], daemon: Daemon | None = None) -> str:
+def do(
+    ledger: Ledger, kind: str, args: Mapping[str, Any], daemon: Daemon | None = None, request_id: int | None = None
+) -> str:
     """Carry out one request; what happened, in a sentence. Raises UsageError, ConfigError."""
     if kind == "reload":
         if daemon is None:
@@ -55,6 +59,8 @@ def do(ledger: Ledger, kind: str, args: Mapping[str, Any], daemon: Daemon | None
         raise UsageError(f"{kind!r} is not a request that this version knows")
     with ledger.write() as tx:
         result = act(tx, args)
+        if request_id is not None:  # in one transaction: a crash must not carry it out twice
+            requests.answer(tx, request_id, True, result)
     if daemon is not None:
         daemon.wake_sinks()
     return result
@@ -66,6 +72,11 @@ def _sink(tx: sa.Connection, args: Mapping[str, Any]) -> sinks.SinkRow:
         known = ", ".join(row.name for row in sinks.all_sinks(tx)) or "none"
         raise UsageError(f"there is no sink {args['sink']!r}; known are: {known}")
     return found
+
+
+def _counted(count: int, noun: str) -> str:
+    """`1 file is`, `3 files are`."""
+    return f"1 {noun} is" if count == 1 else f"{count:,} {noun}s are"
 
 
 def _pause(tx: sa.Connection, args: Mapping[str, Any]) -> str:
@@ -88,13 +99,13 @@ def _resume(tx: sa.Connection, args: Mapping[str, Any]) -> str:
 def _retry_files(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     count = objects.requeue(tx, args["ids"], RELEASED if args.get("release") else None)
     _close_file_alerts(tx)
-    return f"{count} files are read again by the next run"
+    return f"{_counted(count, 'file')} read again by the next run"
 
 
 def _drop_files(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     count = objects.drop(tx, args["ids"])
     _close_file_alerts(tx)
-    return f"{count} files are dropped: their events are not delivered"
+    return f"{_counted(count, 'file')} dropped: their events are not delivered"
 
 
 def _close_file_alerts(tx: sa.Connection) -> None:
@@ -105,25 +116,29 @@ def _close_file_alerts(tx: sa.Connection) -> None:
 
 
 def _retry_letters(tx: sa.Connection, args: Mapping[str, Any]) -> str:
-    count = dead_letters.set_state(tx, args["ids"], "retrying")
-    return f"{count} dead letters are sent again"
+    count = dead_letters.retry(tx, args["ids"])
+    left = len(set(args["ids"])) - count
+    rest = f"; {left} have no bytes to send or are over (what is gone: `eventferry replay --missing`)" if left else ""
+    return f"{count} dead letters are sent again{rest}"
 
 
 def _drop_letters(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     count = dead_letters.set_state(tx, args["ids"], "dropped", drop_body=True)
     for row in sinks.all_sinks(tx):
         close_if_none_left(tx, row.id, row.name)
-    return f"{count} dead letters are dropped"
+    return f"{_counted(count, 'dead letter')} dropped"
 
 
 def _replay(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     sink = _sink(tx, args)
-    low, high = (_day_ms(args[name]) for name in ("from", "to"))
+    low, high = (day_ms(args[name]) for name in ("from", "to"))
     if high < low:
         raise UsageError(f"--to {args['to']} is before --from {args['from']}")
     high += 86_400_000  # both days are included
     if args["mode"] == "missing":
+        _refuse_to_reveal(tx, sink, low, high)
         count = replay.repair(tx, sink, low, high)
+        close_if_none_left(tx, sink.id, sink.name)
         return f"{count} batches go to sink {sink.name} again under their old ids"
     if args["mode"] == "again":
         count = replay.again(tx, sink, low, high)
@@ -131,7 +146,18 @@ def _replay(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     raise UsageError(f"--{args['mode']}: sinks of type {sink.type!r} cannot replace events in one transaction")
 
 
-def _day_ms(text: str) -> int:
+def _refuse_to_reveal(tx: sa.Connection, sink: sinks.SinkRow, low_ms: int, high_ms: int) -> None:
+    """The same ids mean the same bytes: not where these show what is hidden by now. Raises UsageError."""
+    now = Transform.from_json(sinks.recall_transform(tx, sink.transform))
+    for fingerprint in {row.transform for row in replay.ended_between(tx, sink.id, low_ms, high_ms)}:
+        if now.hides_more_than(Transform.from_json(sinks.recall_transform(tx, fingerprint))):
+            raise UsageError(
+                "some of these batches were sent before fields were hidden, and would show them again; "
+                "--again cuts them anew, under new ids"
+            )
+
+
+def day_ms(text: str) -> int:
     try:
         day = dt.date.fromisoformat(text)
     except ValueError:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from eventferry import app, clock, notify
 from eventferry.alerts.ping import ping
 from eventferry.config import Config
 from eventferry.errors import ConfigError, UsageError
-from eventferry.ledger import Ledger, alerts, prune
+from eventferry.ledger import Ledger, alerts, books, prune
 from eventferry.ledger.database import set_meta
 from eventferry.logs import configure_logs, get_logger
 from eventferry.pipeline.deliver import SinkSetup, SinkWorker
@@ -27,6 +28,8 @@ logger = get_logger()
 
 # What is left of the stop timeout for closing the books after the sinks have been waited for.
 CLOSING_SECONDS = 2.0
+# Of the scheduler, made as they are needed: one for each source that runs, some for the other jobs.
+MAX_THREADS = 128
 
 
 class Service:
@@ -38,9 +41,7 @@ class Service:
         self._ledger = ledger
         self._indexer = app.build_indexer(ledger, config)
         self._outbox = app.build_outbox(ledger, config)
-        self._scheduler = BackgroundScheduler(
-            timezone="UTC", executors={"default": ThreadPoolExecutor(len(config.sources) + 8)}
-        )
+        self._scheduler = BackgroundScheduler(timezone="UTC", executors={"default": ThreadPoolExecutor(MAX_THREADS)})
         self._polls = Polls(self._scheduler, ledger, self._indexer, self.wake_sinks)
         self._workers: dict[str, SinkWorker] = {}
         self._stuck: set[str] = set()
@@ -151,6 +152,8 @@ class Service:
             raise ConfigError("state_dir, ledger.url: cannot change while the daemon runs; restart it")
         changes = Config.diff(self.config, new)
         channels, settings = app.alert_parts(new)
+        if new.execution != self.config.execution:
+            self._indexer.use(partial(app.build_executor, new), new.execution.processes)
         self._apply(new)
         self._outbox.replace(channels, settings)
         configure_logs(new.log.format, new.log.level)
@@ -201,6 +204,7 @@ class Service:
         self._every("alerts", self._outbox.pump, 2.0)
         self._every("wake", self.wake_sinks, 30.0)
         self._every("status", self._tell_status, 10.0)
+        self._every("lag", self._alert_lag, 60.0)
         self._every("prune", self._prune, 6 * 3600.0)
         if (interval := notify.watchdog_interval()) is not None:
             self._every("watchdog", self._feed_watchdog, min(interval, 10.0))
@@ -242,6 +246,35 @@ class Service:
             set_meta(tx, "heartbeat_ms", clock.now_ms())
             for name, worker in self._workers.items():
                 self._alert_stuck(tx, name, worker)
+
+    def _alert_lag(self) -> None:
+        """Silence is a fault: a sink that lacks old events is said to."""
+        limit_ms = int(self.config.alerts.max_lag.total_seconds() * 1000)
+        with self._ledger.read() as tx:
+            found = books.backlogs(tx)
+        oldest: dict[str, int] = {}
+        for each in found:
+            if each.since_ms is not None:
+                oldest[each.sink] = min(each.since_ms, oldest.get(each.sink, each.since_ms))
+        with self._ledger.write() as tx:
+            for name in self._workers:
+                lag_ms = clock.now_ms() - oldest.get(name, clock.now_ms())
+                if lag_ms < limit_ms:
+                    alerts.close_condition(tx, f"sink.behind:{name}")
+                    continue
+                alerts.open_condition(
+                    tx,
+                    cause=f"sink.behind:{name}",
+                    level="error",
+                    event="sink.behind",
+                    subject=f"Sink {name} is behind: it lacks events that came in long ago",
+                    command=f"eventferry status --sink {name}",
+                    fields={
+                        "sink": name,
+                        "lag_seconds": lag_ms // 1000,
+                        "backlog_events": sum(each.events for each in found if each.sink == name),
+                    },
+                )
 
     def _alert_stuck(self, tx: sa.Connection, name: str, worker: SinkWorker) -> None:
         if worker.is_stuck:

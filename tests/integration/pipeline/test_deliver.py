@@ -252,7 +252,7 @@ def test_waiting_for_idle_sees_what_was_appended_just_before(tmp_path):
     """Idle after a wake-up means that everything in the log at that moment was dealt with."""
     with Ferry(tmp_path) as ferry:
         with ready(ferry, 1).working() as workers:
-            for number in range(1, 60):
+            for number in range(1, 30):
                 ferry.put(f"{HOUR}/{number:03}.ndjson", event(number))
                 ferry.index()
                 workers["out"].wake()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eventferry.cli.sandbox import _program, read_properties
+from eventferry.cli.sandbox import _program, compose_unit, read_properties
 
 UNIT = Path(__file__).parents[3] / "systemd" / "eventferry.service"
 
@@ -43,3 +43,10 @@ WantedBy=multi-user.target
         "ReadWritePaths=",
     ]
     assert _program(text) == "/opt/venv/bin/eventferry"
+
+
+def test_the_command_is_taken_literally() -> None:
+    """No path of the operator's is a specifier, a variable or two words to systemd."""
+    unit = compose_unit("[Service]\nUser=eventferry\n", ["/opt/e", "a b%n", 'c"\\'], Path("/run/x/output"))
+    assert 'ExecStart=:"/opt/e" "a b%%n" "c\\"\\\\"' in unit.splitlines()
+    assert "User=eventferry" in unit.splitlines()

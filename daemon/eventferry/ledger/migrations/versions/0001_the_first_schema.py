@@ -71,6 +71,7 @@ def upgrade() -> None:
     sa.Column('delivered_ms', sa.BigInteger(), nullable=True),
     sa.Column('accepted', sa.BigInteger(), nullable=False),
     sa.Column('disabled_ms', sa.BigInteger(), nullable=True),
+    sa.Column('pinned_ms', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_sinks')),
     sa.UniqueConstraint('name', name=op.f('uq_sinks_name'))
     )

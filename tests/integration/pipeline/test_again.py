@@ -1,0 +1,251 @@
+"""What people send once more: dead letters, replays; and what they ask of the daemon."""
+
+import pytest
+
+from eventferry.errors import UsageError
+from eventferry.ledger import requests
+from eventferry.service import carry_out
+from eventferry.sink import SinkMisconfigured
+from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
+from tests.scripted import raising, refusing, take
+
+DAY = {"from": "2026-01-02", "to": "2026-01-02"}
+
+
+def with_letters(ferry: Ferry, *where: int) -> Ferry:
+    """Ten events of which some were refused."""
+    ferry.script().behave = refusing(b"poison")
+    lines = [event(n, **({"bad": "poison"} if n in where else {})) for n in range(10)]
+    ferry.put(f"{HOUR}/a.ndjson", b"".join(lines))
+    ferry.open()
+    ferry.index()
+    ferry.deliver()
+    assert len(ferry.letters()) == len(where)
+    return ferry
+
+
+def retry_all(ferry: Ferry) -> None:
+    ferry.do("letters.retry", ids=[letter.id for letter in ferry.letters()])
+
+
+def drain_letters(ferry: Ferry) -> None:
+    with ferry.working():
+        wait_until(lambda: not ferry.letters(state="retrying"))
+
+
+def test_a_dead_letter_that_is_taken_now_is_over(tmp_path):
+    """Retried, taken, its bytes forgotten, the alert closed."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry, 3)
+        ferry.script().behave = take
+        retry_all(ferry)
+        drain_letters(ferry)
+        assert numbers(ferry.script().lines())[-1] == 3
+        assert [(letter.state, letter.body) for letter in ferry.letters(state=None)] == [("delivered", None)]
+        assert ferry.conditions() == {}
+
+
+def test_a_dead_letter_that_is_refused_again_waits_with_the_new_words(tmp_path):
+    """The sink's last words are kept, and people are told that one still waits."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry, 3, 5)
+        ferry.script().behave = refusing(b'"n":5', "still no number")
+        retry_all(ferry)
+        drain_letters(ferry)
+        (letter,) = ferry.letters()
+        assert (letter.reason, letter.body) == ("still no number", event(5, bad="poison"))
+        assert "events.dead:out" in ferry.conditions()
+
+
+def test_a_dead_letter_that_cannot_be_sent_now_is_tried_again_later(tmp_path):
+    """An outage in the middle of a retry leaves the retry asked for."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry, 3)
+        failures = iter([True, True, True])
+
+        def flaky(batch, script):
+            if next(failures, False):
+                raise OSError("reset")
+
+        ferry.script().behave = flaky
+        retry_all(ferry)
+        drain_letters(ferry)
+        assert [letter.state for letter in ferry.letters(state=None)] == ["delivered"]
+
+
+def test_a_letter_whose_file_is_gone_does_not_block_the_others(tmp_path):
+    """A letter without bytes cannot be sent; retrying it says so and holds nothing up."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["gone_after"] = "0s"
+        ferry.put("2026/01/01/00/gone.ndjson", events(5, 100))
+        ferry.open()
+        ferry.index()
+        (tmp_path / "events" / "2026/01/01/00/gone.ndjson").unlink()
+        ferry.deliver()
+        assert [letter.kind for letter in ferry.letters()] == ["source_gone"]
+        ferry.script().behave = refusing(b"poison")
+        ferry.put(f"{HOUR}/a.ndjson", events(2) + event(2, bad="poison"))
+        ferry.index()
+        ferry.deliver()
+        ferry.script().behave = take
+        retry_all(ferry)
+        with ferry.working():
+            ferry.script().await_taken(3)
+            wait_until(lambda: len(ferry.letters(state="delivered")) == 1)
+        assert [letter.kind for letter in ferry.letters()] == ["source_gone"]
+
+
+def test_dropped_letters_are_forgotten(tmp_path):
+    """Dropping ends the alert and frees the room, the note of it stays."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry, 3, 5)
+        ferry.do("letters.drop", ids=[letter.id for letter in ferry.letters()])
+        assert ferry.letters() == []
+        assert {letter.state for letter in ferry.letters(state=None)} == {"dropped"}
+        assert ferry.conditions() == {}
+
+
+def test_a_delivered_or_dropped_letter_cannot_be_retried(tmp_path):
+    """Its bytes are gone: asking for it changes nothing."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry, 3)
+        ids = [letter.id for letter in ferry.letters()]
+        ferry.do("letters.drop", ids=ids)
+        ferry.do("letters.retry", ids=ids)
+        assert [letter.state for letter in ferry.letters(state=None)] == ["dropped"]
+
+
+def replayed(ferry: Ferry, mode: str, **days: str) -> str:
+    said = ferry.do("replay", sink="out", mode=mode, **(days or DAY))
+    ferry.deliver()
+    return said
+
+
+def test_replay_missing_sends_the_same_ids(tmp_path):
+    """Repair: the same ids and bytes again, so that a sink that knows ids takes only what it lacks."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry)
+        before = [(batch.id, batch.body) for batch in ferry.script().calls]
+        replayed(ferry, "missing")
+        assert [(batch.id, batch.body) for batch in ferry.script().calls] == before * 2
+        assert numbers(ferry.script().lines_once()) == list(range(10))
+        assert ferry.book().delivered == 10
+
+
+def test_replay_again_sends_new_ids(tmp_path):
+    """Duplicates on purpose: new ids, the same bytes, and the books count each event once."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry)
+        replayed(ferry, "again")
+        ids = ferry.script().ids()
+        assert len(set(ids)) == len(ids) == 2
+        assert numbers(ferry.script().lines()) == [*range(10), *range(10)]
+        assert ferry.book().delivered == 10
+        replayed(ferry, "again")
+        assert len(set(ferry.script().ids())) == 3
+
+
+def test_replay_takes_only_the_days_asked_for(tmp_path):
+    """Both days are included; files of other days stay out where batches keep them apart."""
+    with Ferry(tmp_path) as ferry:
+        ferry.set_batch(max_events=1)
+        for day in (1, 2, 3, 4):
+            ferry.put(f"2026/01/0{day}/00/a.ndjson", event(day))
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        replayed(ferry, "missing", **{"from": "2026-01-02", "to": "2026-01-03"})
+        assert numbers(ferry.script().lines()) == [1, 2, 3, 4, 2, 3]
+
+
+def test_replay_missing_brings_back_what_was_gone(tmp_path):
+    """A file given up as gone and brought back is delivered by a repair, transformed as the sink wants it."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["gone_after"] = "0s"
+        ferry.sinks["out"]["drop"] = ["event_type"]
+        ferry.sinks["out"]["filter"] = [{"field": "n", "lt": 7}]
+        path = ferry.put(f"{HOUR}/a.ndjson", events(10))
+        ferry.open()
+        ferry.index()
+        aside = path.rename(tmp_path / "aside")
+        ferry.deliver()
+        assert (ferry.book().missing, len(ferry.letters())) == (10, 1)
+        aside.rename(path)
+        replayed(ferry, "missing")
+        assert numbers(ferry.script().lines()) == list(range(7))
+        assert not any(b"event_type" in line for line in ferry.script().lines())
+        assert (ferry.book().delivered, ferry.book().filtered, ferry.book().missing) == (7, 3, 0)
+        assert ferry.letters() == []
+        assert ferry.conditions() == {}
+
+
+def test_replay_missing_sends_refused_events_again_and_settles_their_letters(tmp_path):
+    """A repaired batch takes its dead letter along: taken now, nothing is left to retry by hand."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry, 3)
+        ferry.script().behave = take
+        replayed(ferry, "missing")
+        assert set(numbers(ferry.script().lines())) == set(range(10))
+        assert (ferry.book().delivered, ferry.book().dead) == (10, 0)
+        assert ferry.letters() == []
+
+
+def test_a_replay_to_a_held_sink_waits_with_it(tmp_path):
+    """A replay is like any batch: nothing is sent while the sink is paused."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry)
+        ferry.do("pause", sink="out")
+        ferry.do("replay", sink="out", mode="missing", **DAY)
+        with ferry.working() as workers:
+            assert workers["out"].wait_idle(10)
+        assert len(ferry.script().calls) == 1
+        ferry.do("resume", sink="out")
+        ferry.deliver()
+        assert len(ferry.script().calls) == 2
+
+
+def test_mistaken_requests_are_answered_with_a_remedy(tmp_path):
+    """What cannot be done is refused in a sentence that names what is known."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry)
+        for kind, args, words in (
+            ("pause", {"sink": "nope"}, "known are: out"),
+            ("replay", {"sink": "out", "mode": "missing", "from": "2026-01-03", "to": "2026-01-02"}, "is before"),
+            ("replay", {"sink": "out", "mode": "missing", "from": "yesterday", "to": "2026-01-02"}, "2024-01-31"),
+            ("replay", {"sink": "out", "mode": "replace", **DAY}, "cannot replace"),
+            ("rename", {"what": "sink", "old": "nope", "new": "x"}, "there is no sink 'nope'"),
+            ("no-such", {}, "not a request"),
+            ("reload", {}, "no daemon is running"),
+        ):
+            with pytest.raises(UsageError, match=words):
+                ferry.do(kind, **args)
+
+
+def test_requests_are_carried_out_in_order_and_answered(tmp_path):
+    """Each request gets its answer; a mistaken one stops none after it."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry)
+        with ferry.ledger.write() as tx:
+            asked = [
+                requests.ask(tx, "pause", sink="out"),
+                requests.ask(tx, "pause"),
+                requests.ask(tx, "pause", sink="nope"),
+                requests.ask(tx, "rename", what="sink", old="out", new="exit"),
+            ]
+        carry_out.carry_out(ferry.ledger, None)
+        with ferry.ledger.read() as tx:
+            answers = [requests.get(tx, number) for number in asked]
+            assert requests.waiting(tx) == []
+        assert [answer.ok for answer in answers] == [True, False, False, True]
+        assert "known are: out" in (answers[2].result or "")
+        assert ferry.sink("exit").state == "paused"
+
+
+def test_a_letter_is_not_lost_by_a_misconfigured_sink(tmp_path):
+    """A retry that meets a 401 leaves the letter waiting."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry, 3)
+        ferry.script().behave = raising(SinkMisconfigured("401 Unauthorized"))
+        retry_all(ferry)
+        drain_letters(ferry)
+        assert [letter.body for letter in ferry.letters()] == [event(3, bad="poison")]

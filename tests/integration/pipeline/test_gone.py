@@ -1,0 +1,152 @@
+"""Files that vanish or change between index and delivery: awaited, then counted as missing; the rest goes on."""
+
+import os
+
+from tests.builders import HOUR, Ferry, events, numbers, put, wait_until
+from tests.scripted import take, unavailable
+
+
+def ready(ferry: Ferry, patience: str = "0s") -> Ferry:
+    """Three files of ten events in the log."""
+    ferry.sources["events"]["gone_after"] = patience
+    for number, name in enumerate("abc"):
+        ferry.put(f"{HOUR}/{name}.ndjson", events(10, 10 * number))
+    ferry.open()
+    ferry.index()
+    return ferry
+
+
+def test_a_vanished_file_becomes_a_dead_letter_and_the_rest_goes_on(tmp_path):
+    """After gone_after its range is counted missing and told; the files around it are delivered."""
+    with Ferry(tmp_path) as ferry:
+        ready(ferry)
+        (tmp_path / "events" / HOUR / "b.ndjson").unlink()
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == [*range(10), *range(20, 30)]
+        (letter,) = ferry.letters()
+        assert (letter.kind, letter.place, letter.events) == ("source_gone", f"{HOUR}/b.ndjson:1", 10)
+        assert (ferry.book().delivered, ferry.book().missing) == (20, 10)
+        assert "events.dead:out" in ferry.conditions()
+
+
+def test_what_lies_before_a_vanished_file_does_not_wait_for_it(tmp_path):
+    """Events that can be read are delivered while people still may bring the lost file back."""
+    with Ferry(tmp_path) as ferry:
+        ready(ferry, "24h")
+        (tmp_path / "events" / HOUR / "b.ndjson").unlink()
+        with ferry.working():
+            ferry.script().await_taken(10)
+            wait_until(lambda: any(cause.startswith("file.gone:") for cause in ferry.conditions()))
+        assert numbers(ferry.script().lines()) == list(range(10))
+        assert (ferry.book().waiting, ferry.letters()) == (20, [])
+
+
+def test_a_file_that_comes_back_is_delivered_and_the_alert_ends(tmp_path):
+    """Patience pays: the same bytes back in place, and everything arrives."""
+    with Ferry(tmp_path) as ferry:
+        ready(ferry, "24h")
+        path = tmp_path / "events" / HOUR / "b.ndjson"
+        aside = path.rename(tmp_path / "aside")
+        with ferry.working():
+            wait_until(lambda: any(cause.startswith("file.gone:") for cause in ferry.conditions()))
+        aside.rename(path)
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == list(range(30))
+        assert ferry.conditions() == {}
+
+
+def test_other_bytes_under_the_same_key_are_never_sent_in_its_place(tmp_path):
+    """Reads are pinned to the version that was indexed."""
+    with Ferry(tmp_path) as ferry:
+        ready(ferry)
+        put(tmp_path / "events", f"{HOUR}/b.ndjson", events(10, 500), age=3600)
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == [*range(10), *range(20, 30)]
+        assert ferry.book().missing == 10
+
+
+def test_bytes_changed_in_place_with_time_and_size_kept_are_noticed(tmp_path):
+    """The digest of every range is checked: a store that lies about versions cannot smuggle other events in."""
+    with Ferry(tmp_path) as ferry:
+        ready(ferry)
+        path = tmp_path / "events" / HOUR / "b.ndjson"
+        before = path.stat()
+        with path.open("r+b") as file:
+            file.write(events(10, 90))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == [*range(10), *range(20, 30)]
+        assert ferry.book().missing == 10
+
+
+def test_an_attempted_batch_loses_only_what_is_really_gone(tmp_path):
+    """A batch over three files that was sent in vain: the two living files still arrive when the third is given up."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sinks["out"]["retry"] = {"first": "1ms", "max": "10ms"}
+        ferry.script().behave = unavailable()
+        with ready(ferry).working():
+            ferry.script().await_calls(1)
+        assert ferry.script().calls[0].events == 30
+        (tmp_path / "events" / HOUR / "b.ndjson").unlink()
+        ferry.script().behave = take
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == [*range(10), *range(20, 30)]
+        assert (ferry.book().delivered, ferry.book().missing) == (20, 10)
+        assert [letter.events for letter in ferry.letters()] == [10]
+
+
+def test_all_files_of_an_attempted_batch_gone(tmp_path):
+    """Every range becomes a dead letter by its place; the books balance."""
+    with Ferry(tmp_path) as ferry:
+        ferry.script().behave = unavailable()
+        with ready(ferry).working():
+            ferry.script().await_calls(1)
+        for name in "abc":
+            (tmp_path / "events" / HOUR / f"{name}.ndjson").unlink()
+        ferry.script().behave = take
+        ferry.deliver()
+        assert ferry.script().lines() == []
+        assert sorted(letter.place for letter in ferry.letters()) == [f"{HOUR}/{name}.ndjson:1" for name in "abc"]
+        assert ferry.book().missing == 30
+
+
+def test_a_file_gone_in_the_middle_of_its_delivery_loses_only_its_rest(tmp_path):
+    """What was delivered of a file stays delivered; the rest is missing, with the line at which it begins."""
+    with Ferry(tmp_path) as ferry:
+        ferry.set_batch(max_events=4)
+        ready(ferry)
+        ferry.do("pause", sink="out")
+
+        def pause_later(batch, script):
+            if len(script.calls) == 1:
+                ferry.do("pause", sink="out")
+
+        ferry.script().behave = pause_later
+        ferry.do("resume", sink="out")
+        with ferry.working():
+            ferry.script().await_taken(4)
+        (tmp_path / "events" / HOUR / "a.ndjson").unlink()
+        ferry.do("resume", sink="out")
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == [*range(4), *range(10, 30)]
+        assert ferry.book().missing == 6
+        assert ferry.letters()[0].place == f"{HOUR}/a.ndjson:5"
+
+
+def test_one_sources_lost_file_does_not_hold_another_source_back(tmp_path):
+    """While a file of one source is awaited, the sink's other sources are delivered."""
+    with Ferry(tmp_path, sources=("one", "two")) as ferry:
+        ferry.sources["one"]["gone_after"] = "24h"
+        ferry.put(f"{HOUR}/a.ndjson", events(5), "one")
+        ferry.open()
+        ferry.index("one")
+        ferry.script().behave = unavailable()
+        with ferry.working():
+            ferry.script().await_calls(2)  # a batch of it is written down, and has to be read again
+        (tmp_path / "one" / HOUR / "a.ndjson").unlink()
+        ferry.put(f"{HOUR}/b.ndjson", events(5, 100), "two")
+        ferry.index("two")
+        ferry.script().behave = take
+        with ferry.working():
+            ferry.script().await_taken(5)
+        assert numbers(ferry.script().lines()) == list(range(100, 105))

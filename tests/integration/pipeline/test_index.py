@@ -1,0 +1,276 @@
+"""Indexing: each file read once, whole, before anything of it is sent; bad files and lines told, counted, survived."""
+
+import datetime as dt
+import gzip
+import os
+from concurrent.futures import Executor
+
+import freezegun
+import pytest
+import sqlalchemy as sa
+
+from eventferry.execution import make_executor
+from eventferry.ledger import tables as t
+from eventferry.pipeline.index import Indexer
+from tests.builders import HOUR, Ferry, event, events, numbers, put
+
+
+def positions(ferry: Ferry) -> list[tuple[int, str, int]]:
+    query = sa.select(t.segments.c.position, t.objects.c.key, t.segments.c.start).join_from(
+        t.segments, t.objects, t.segments.c.object_id == t.objects.c.id
+    )
+    return [tuple(row) for row in ferry.rows(query.order_by(t.segments.c.position))]
+
+
+def test_log_positions_are_gapless_and_in_the_order_of_files(tmp_path):
+    """However files fail in between, the log counts 1, 2, 3 … in the order in which files were taken."""
+    with Ferry(tmp_path) as ferry:
+        for number in range(30):
+            content = events(50, 50 * number, pad="x" * 200)
+            path = ferry.put(f"{HOUR}/{number:02}.ndjson.gz", content)
+            if number % 7 == 3:
+                path.write_bytes(path.read_bytes()[:-20])
+                os.utime(path, (0, 0))
+        ferry.open()
+        assert ferry.index().indexed.files == 26
+        found = positions(ferry)
+        assert [position for position, _, _ in found] == list(range(1, len(found) + 1))
+        assert [(key, start) for _, key, start in found] == sorted((key, start) for _, key, start in found)
+
+
+def test_a_large_file_becomes_several_segments_that_meet(tmp_path):
+    """Segments of at most 4 MiB cover the file without gap or overlap."""
+    with Ferry(tmp_path) as ferry:
+        content = events(60_000, pad="x" * 100)
+        ferry.put(f"{HOUR}/a.ndjson.gz", content)
+        ferry.open()
+        ferry.index()
+        rows = ferry.rows(sa.select(t.segments.c.start, t.segments.c.end).order_by(t.segments.c.position))
+        assert len(rows) >= 3
+        assert [row.start for row in rows] == [0, *(row.end for row in rows[:-1])]
+        assert rows[-1].end == len(content)
+        assert max(row.end - row.start for row in rows) <= 4 * 1024 * 1024
+
+
+def test_a_hundred_tiny_files_are_one_commit(tmp_path):
+    """Tiny files share a transaction: their segments were appended at the same moment of a moving clock."""
+    with freezegun.freeze_time("2026-03-01", auto_tick_seconds=1), Ferry(tmp_path) as ferry:
+        for number in range(100):
+            ferry.put(f"{HOUR}/{number:03}.ndjson", event(number))
+        ferry.open()
+        ferry.index()
+        assert len({row[0] for row in ferry.rows(sa.select(t.segments.c.appended_ms))}) == 1
+
+
+def test_a_truncated_file_sends_nothing_and_waits_then_is_quarantined(tmp_path):
+    """It may still be being written: tried again until it is old enough, then quarantined with one alert per source."""
+    with freezegun.freeze_time("2026-03-01 12:00:00") as time, Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["unreadable_after"] = "1h"
+        for name in "ab":
+            path = ferry.put(f"{HOUR}/{name}.ndjson.gz", events(2000), age=600)
+            before = path.stat().st_mtime
+            path.write_bytes(path.read_bytes()[:-30])
+            os.utime(path, (before, before))
+        ferry.open()
+        assert ferry.index().indexed.postponed == 2
+        assert ferry.conditions() == {}
+        time.tick(dt.timedelta(minutes=30))
+        assert ferry.index().indexed.postponed == 2
+        time.tick(dt.timedelta(minutes=31))
+        assert ferry.index().indexed.quarantined == 2
+        assert ferry.rows(sa.select(t.segments.c.position)) == []
+        condition = ferry.conditions()["file.quarantined:events"]
+        assert condition.count == 2
+        assert {row.state for row in ferry.objects()} == {"quarantined"}
+        assert "truncated" in (ferry.objects()[0].reason or "")
+        with ferry.ledger.read() as tx:
+            assert tx.execute(sa.select(sa.func.count()).select_from(t.messages)).scalar_one() == 1
+
+
+def test_a_file_that_is_complete_at_the_second_look_is_delivered(tmp_path):
+    """The rest of an upload arrives: a new version, read whole."""
+    with Ferry(tmp_path) as ferry:
+        path = ferry.put(f"{HOUR}/a.ndjson.gz", events(2000), age=600)
+        whole = path.read_bytes()
+        put(tmp_path / "events", f"{HOUR}/a.ndjson.gz", whole[:-30], age=600, packed=False)
+        ferry.open()
+        assert ferry.index().indexed.postponed == 1
+        put(tmp_path / "events", f"{HOUR}/a.ndjson.gz", whole, age=500, packed=False)
+        ferry.index()
+        ferry.index()
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == list(range(2000))
+
+
+def test_a_released_file_is_read_again_and_a_dropped_one_is_not(tmp_path):
+    """What a person decides about quarantined files happens, and ends the alert."""
+    with Ferry(tmp_path) as ferry:
+        for name in "ab":
+            path = ferry.put(f"{HOUR}/{name}.ndjson.gz", events(20), age=7200)
+            path.write_bytes(path.read_bytes()[:-9])
+            os.utime(path, (1e9, 1e9))
+        ferry.open()
+        ferry.index()
+        first, second = ferry.objects(state="quarantined")
+        ferry.do("files.drop", ids=[first.id])
+        ferry.do("files.retry", ids=[second.id], release=True)
+        assert ferry.conditions() == {}
+        ferry.index()
+        assert [row.state for row in ferry.objects()] == ["dropped", "quarantined"]
+
+
+def test_too_many_bad_lines_quarantine_a_file_until_it_is_released(tmp_path):
+    """A file that is mostly no events is taken for something else; a person may deliver its events all the same."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(20) + b"not json\n" * 30)
+        ferry.open()
+        assert ferry.index().indexed.quarantined == 1
+        (row,) = ferry.objects()
+        assert "30 of 50 lines are bad" in (row.reason or "")
+        ferry.do("files.retry", ids=[row.id], release=True)
+        ferry.index()
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == list(range(20))
+        assert (ferry.source_book().events, ferry.source_book().bad) == (20, 30)
+
+
+def test_bad_lines_are_counted_exactly_sampled_and_stop_nothing(tmp_path):
+    """Every good line arrives; the count of bad ones is exact, their samples are capped and tell line and reason."""
+    with Ferry(tmp_path) as ferry:
+        lines = [event(n) if n % 3 else b"{broken\n" for n in range(300)]
+        ferry.put(f"{HOUR}/a.ndjson.gz", b"".join(lines) + b"\n\n")
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == [n for n in range(300) if n % 3]
+        books = ferry.source_book()
+        assert (books.lines, books.events, books.bad, books.blank) == (302, 200, 100, 2)
+        samples = ferry.rows(sa.select(t.bad_lines).order_by(t.bad_lines.c.line))
+        assert [row.line for row in samples] == list(range(1, 60, 3))
+        assert (samples[1].offset, samples[1].length) == (8 + 2 * len(event(1)), 7)
+        assert "invalid JSON" in samples[0].reason
+        condition = ferry.conditions()["lines.bad:events"]
+        assert condition.level == "warning"
+        assert "100 in" in condition.detail
+
+
+def test_events_without_a_time_are_delivered_and_counted(tmp_path):
+    """A missing or odd time is no fault of the line."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", b'{"n":0}\n{"n":1,"event_timestamp":"soon"}\n' + event(2))
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == [0, 1, 2]
+        assert ferry.source_book().untimed == 2
+
+
+def test_no_event_time_reaches_the_sink_as_none(tmp_path):
+    """A batch names the smallest and largest time of its segments, or none."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", b'{"n":0}\n')
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        (batch,) = ferry.script().calls
+        assert (batch.time_min, batch.time_max) == (None, None)
+        ferry.put(f"{HOUR}/b.ndjson", events(3))
+        ferry.index()
+        ferry.deliver()
+        assert ferry.script().calls[1].time_max == 1_767_323_000_002
+
+
+def test_an_object_that_vanishes_before_it_is_read_is_noted_as_gone(tmp_path):
+    """Nothing of it was ever promised; the run goes on with the others."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(3))
+        ferry.put(f"{HOUR}/b.ndjson", events(3))
+        ferry.open()
+        store = ferry.at_work["events"].open()
+        from eventferry.pipeline.discover import discover
+
+        discover(ferry.ledger, ferry.at_work["events"], store, limit=10, full=False)
+        (tmp_path / "events" / HOUR / "a.ndjson").unlink()
+        assert ferry.index().indexed.files == 1
+        assert ferry.states() == {f"{HOUR}/a.ndjson": "gone", f"{HOUR}/b.ndjson": "indexed"}
+
+
+def test_an_empty_file_that_is_filled_later_is_delivered(tmp_path):
+    """A producer that creates its file first and writes it later is served like any other that grows."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", b"", age=7200)
+        ferry.open()
+        assert ferry.index().indexed.files == 1
+        ferry.put(f"{HOUR}/a.ndjson", events(5), age=3600)
+        ferry.index()
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == list(range(5))
+        assert ferry.conditions() == {}
+
+
+def test_concatenated_objects_are_events_too(tmp_path):
+    """JSON objects without newlines between them (Firehose without a delimiter) are split where the source says so."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["concatenated"] = True
+        ferry.put(f"{HOUR}/a.ndjson.gz", events(500).replace(b"\n", b""))
+        ferry.open()
+        ferry.index()
+        ferry.set_batch(max_events=70)
+        ferry.open().deliver()
+        assert numbers(ferry.script().lines()) == list(range(500))
+
+
+def test_members_frames_and_odd_ends_all_arrive(tmp_path):
+    """Several gzip members, CRLF, a byte order mark, no final newline: canonical events, nothing lost."""
+    with Ferry(tmp_path) as ferry:
+        members = gzip.compress(events(3)) + gzip.compress(events(3, 3)[:-1].replace(b"\n", b"\r\n"))
+        ferry.put(f"{HOUR}/a.ndjson.gz", members, packed=False)
+        ferry.put(f"{HOUR}/b.ndjson", b"\xef\xbb\xbf" + event(6) + b"\r\n" + event(7)[:-1])
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        assert b"".join(line + b"\n" for line in ferry.script().lines()) == events(8)
+
+
+# -- workers that die -------------------------------------------------------------------------------------------------
+
+
+def die_over_poison(specs):
+    """Stands in for scan_pack in a worker process: some file in the pack ends the process."""
+    from eventferry.pipeline.scan import scan_pack
+
+    if any("poison" in spec.key for spec in specs):
+        os._exit(9)
+    return scan_pack(specs)
+
+
+class Deadly(Executor):
+    """Real worker processes in which reading a file named poison ends the process."""
+
+    def __init__(self, inner: Executor) -> None:
+        self._inner = inner
+
+    def submit(self, fn, /, *args, **kwargs):
+        return self._inner.submit(die_over_poison, *args, **kwargs)
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        self._inner.shutdown(wait, cancel_futures=cancel_futures)
+
+
+@pytest.mark.parametrize("where", ["m-poison", "a-poison"])
+def test_a_file_that_kills_its_worker_three_times_is_quarantined_and_spares_the_others(tmp_path, where):
+    """The daemon survives, the culprit is found, the other files of its pack are delivered."""
+    with Ferry(tmp_path) as ferry:
+        for name in ("b", "c", where, "y", "z"):
+            ferry.put(f"{HOUR}/{name}.ndjson", events(3))
+        ferry.open()
+        indexer = Indexer(ferry.ledger, lambda: Deadly(make_executor(1)), 1)
+        ferry.indexer = indexer
+        report = ferry.index()
+        assert (report.indexed.files, report.indexed.quarantined) == (4, 1)
+        states = ferry.states()
+        assert states.pop(f"{HOUR}/{where}.ndjson") == "quarantined"
+        assert set(states.values()) == {"indexed"}
+        (row,) = ferry.objects(state="quarantined")
+        assert "3 times" in (row.reason or "")
+        assert "file.quarantined:events" in ferry.conditions()
