@@ -103,6 +103,13 @@ class Lane:
         wait_until(self._is_recorded, "every batch has an end", seconds, every=0.1)
         assert self.daemon.stop() == 0, self.daemon.tail()
 
+    def settle(self) -> None:
+        """No more kills, of a daemon that may have lost events: until a run found nothing new and nothing is left."""
+        self.daemon.wait_started()
+        wait_until(lambda: self.daemon.events()["run.finished"] >= 2 and self._open() == 0, "nothing is left", 60)
+        wait_until(lambda: self._cursors_are_done() and self._open() == 0, "all is read", 60)
+        assert self.daemon.stop() == 0, self.daemon.tail()
+
     # -- instants -----------------------------------------------------------------------------------------------------
 
     def _reach_held(self, _: contextlib.ExitStack) -> None:
@@ -151,11 +158,20 @@ class Lane:
                 self._filed[path] = path.read_bytes().count(b"\n")
         return 2 * self.stage.events - sum(self._filed.values()) - self.journal.events
 
+    def _open(self) -> int:
+        return self.stage.ask(
+            "SELECT count(*) FROM batches WHERE state IN ('planned', 'sending', 'waiting', 'suspect')"
+        )[0][0]
+
+    def _cursors_are_done(self) -> bool:
+        return self.stage.ask("SELECT min(position) FROM cursors") == self.stage.ask(
+            "SELECT max(position) FROM segments"
+        )
+
     def _is_recorded(self) -> bool:
-        lacking = "SELECT count(*) FROM batches WHERE state IN ('planned', 'sending', 'waiting', 'suspect')"
         delivered = "SELECT sum(events) FROM batches WHERE state = 'delivered' GROUP BY sink_id"
         totals = [row[0] for row in self.stage.ask(delivered)]
-        return self.stage.ask(lacking)[0][0] == 0 and len(totals) == 3 and min(totals) >= self.stage.events
+        return self._open() == 0 and len(totals) == 3 and min(totals) >= self.stage.events
 
     def _note(self, kind: str, missing: int) -> None:
         self.tally.kills += 1

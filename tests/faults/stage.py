@@ -81,7 +81,11 @@ class Stage:
     def configure(self, sinks: Mapping[str, Mapping[str, Any]], **tables: Mapping[str, Any]) -> Path:
         """Write the configuration: `sinks` by name, further tables over the base."""
         source = {"name": "events", "url": str(self.store), "settle": "0s", "interval": "200ms"}
-        lines = [f"state_dir = {_toml(str(self.state))}", "[[sources]]", *_pairs({**source, **tables.pop("source", {})})]
+        lines = [
+            f"state_dir = {_toml(str(self.state))}",
+            "[[sources]]",
+            *_pairs({**source, **tables.pop("source", {})}),
+        ]
         for name, table in {**BASE, **tables}.items():
             lines += [f"[{name}]", *_pairs(table)]
         for name, options in sinks.items():

@@ -110,8 +110,8 @@ def get_object(tx: sa.Connection, object_id: int) -> ObjectRow:
     return ObjectRow(*tx.execute(sa.select(*_COLUMNS).where(t.objects.c.id == object_id)).one())
 
 
-def indexed_before(tx: sa.Connection, source_id: int, rows: Sequence[ObjectRow]) -> dict[str, tuple[int, str]]:
-    """For the keys of these rows the last version whose content is in the log: key → (bytes, digest)."""
+def indexed_before(tx: sa.Connection, source_id: int, rows: Sequence[ObjectRow]) -> dict[str, list[tuple[int, str]]]:
+    """For the keys of these rows the versions whose content is in the log: key → (bytes, digest), the last one last."""
     hashes = {hash_key(row.key): row.key for row in rows}
     found = tx.execute(
         sa.select(t.objects.c.key_hash, t.objects.c.bytes, t.objects.c.digest)
@@ -122,7 +122,10 @@ def indexed_before(tx: sa.Connection, source_id: int, rows: Sequence[ObjectRow])
         )
         .order_by(t.objects.c.finished_ms, t.objects.c.id)
     )
-    return {hashes[key_hash]: (size, digest) for key_hash, size, digest in found}
+    versions: dict[str, list[tuple[int, str]]] = {}
+    for key_hash, size, digest in found:
+        versions.setdefault(hashes[key_hash], []).append((size, digest))
+    return versions
 
 
 @dataclass(frozen=True, slots=True)

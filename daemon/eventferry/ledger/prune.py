@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from eventferry import clock
-from eventferry.ledger import Ledger, alerts
+from eventferry.ledger import Ledger, alerts, log
 from eventferry.ledger import tables as t
 from eventferry.ledger.batches import ENDED, OPEN
 
@@ -17,13 +17,10 @@ def prune(ledger: Ledger, before_ms: int) -> dict[str, int]:
     with the objects that go, so that their keys are not taken again.
     """
     with ledger.write() as tx:
-        counts = {"segments": 0, "objects": 0}
+        counts = {"segments": 0, "objects": 0, "batches": 0}
         for source_id in tx.execute(sa.select(t.sources.c.id)).scalars().all():
-            needed_from = _first_needed(tx, source_id)
-            segments, objects = _prune_source(tx, source_id, before_ms, needed_from)
-            counts["segments"] += segments
-            counts["objects"] += objects
-        counts["batches"] = _delete_batches(tx, before_ms)
+            for table, count in _prune_source(tx, source_id, before_ms).items():
+                counts[table] += count
         counts["runs"] = _delete(tx, t.runs, t.runs.c.started_ms < before_ms)
         counts["requests"] = _delete(tx, t.requests, t.requests.c.done_ms < before_ms)
         old_letters = t.dead_letters.c.state.in_(("delivered", "dropped")) & (t.dead_letters.c.created_ms < before_ms)
@@ -68,7 +65,8 @@ def _note_gaps(tx: sa.Connection, source_id: int, up_to: int) -> None:
         .where(c.source_id == source_id, c.position < up_to, _is_expired())
     ).all():
         events = sa.select(sa.func.coalesce(sa.func.sum(_s.events), 0))
-        lost = tx.execute(events.where(_s.source_id == source_id, _s.position > position, _s.position <= up_to))
+        behind = events.where(_s.source_id == source_id, _s.position > position, _s.position <= up_to)
+        lost = int(tx.execute(behind).scalar_one()) + left
         tx.execute(
             sa.update(t.cursors)
             .where(c.sink_id == sink_id, c.source_id == source_id)
@@ -79,66 +77,79 @@ def _note_gaps(tx: sa.Connection, source_id: int, up_to: int) -> None:
             .where(_b.sink_id == sink_id, _b.source_id == source_id, _b.state.in_(OPEN), _b.from_position <= up_to)
             .values(state="missing", finished_ms=clock.now_ms(), error="pruned: the sink was switched off for too long")
         )
+        if not lost:
+            continue
         alerts.write_notice(
             tx,
             event="sink.gap",
             level="error",
             subject=f"Sink {name} was switched off for longer than pinned_for; events that it lacked are forgotten",
-            detail=f"{int(lost.scalar_one()) + left:,} events up to position {up_to} of the log.",
+            detail=f"{lost:,} events up to position {up_to} of the log.",
             command=f"eventferry status --sink {name}",
             fields={"sink": name},
         )
 
 
-def _prune_source(tx: sa.Connection, source_id: int, before_ms: int, needed_from: int) -> tuple[int, int]:
-    kept = sa.select(_s.object_id).where(_s.source_id == source_id, _s.position >= needed_from)
-    head = sa.select(sa.func.max(_s.position)).scalar_subquery()
+def _prune_source(tx: sa.Connection, source_id: int, before_ms: int) -> dict[str, int]:
+    keep_from = _keep_from(tx, source_id, before_ms)
+    _note_gaps(tx, source_id, keep_from - 1)
+    # The last position stays, so that the log goes on counting where it was.
+    below = (_s.source_id == source_id) & (_s.position < keep_from) & (_s.position < log.head(tx))
+    counts = {"segments": _delete(tx, t.segments, below)}
+    old = sa.select(_o.id).where(
+        _o.source_id == source_id,
+        _o.state.in_(("indexed", "unchanged", "gone", "dropped")),
+        sa.not_(_is_young(before_ms)),
+        sa.not_(sa.exists().where(_s.object_id == _o.id)),
+    )
+    _raise_floor(tx, source_id, old)
+    _delete(tx, t.bad_lines, t.bad_lines.c.object_id.in_(old))
+    counts["objects"] = _delete(tx, t.objects, _o.id.in_(old))
+    # Batches go with their segments, and cursors forget both: the books balance over what is left.
+    ended = (_b.source_id == source_id) & _b.state.in_(ENDED) & (_b.to_position < keep_from)
+    counts["batches"] = _delete(tx, t.batches, ended)
+    c = t.cursors.c
+    tx.execute(
+        sa.update(t.cursors)
+        .where(c.source_id == source_id, c.start_position < keep_from - 1, c.position >= keep_from - 1)
+        .values(start_position=keep_from - 1)
+    )
+    return counts
+
+
+def _keep_from(tx: sa.Connection, source_id: int, before_ms: int) -> int:
+    """The first position that stays: needed or young, and not in the middle of an object or of a batch."""
+    young = sa.select(sa.func.min(_s.position)).join_from(t.segments, t.objects, _s.object_id == _o.id)
+    first = tx.execute(young.where(_s.source_id == source_id, _is_young(before_ms))).scalar_one()
+    keep = min(each for each in (_first_needed(tx, source_id), first, log.head(tx) + 1) if each is not None)
+    while True:
+        inside = sa.select(_s.object_id).where(_s.source_id == source_id, _s.position >= keep).order_by(_s.position)
+        of_object = tx.execute(
+            sa.select(sa.func.min(_s.position)).where(_s.object_id == inside.limit(1).scalar_subquery())
+        ).scalar_one()
+        of_batch = tx.execute(
+            sa.select(sa.func.min(_b.from_position)).where(
+                _b.source_id == source_id, _b.from_position < keep, _b.to_position >= keep
+            )
+        ).scalar_one()
+        edge = min(each for each in (of_object, of_batch, keep) if each is not None)
+        if edge == keep:
+            return keep
+        keep = edge
+
+
+def _is_young(before_ms: int) -> sa.ColumnElement[bool]:
     dated = sa.func.coalesce(_o.dated_ms, _o.modified_ms)
-    old = tx.execute(
-        sa.select(_o.id, dated).where(
-            _o.source_id == source_id,
-            _o.state.in_(("indexed", "unchanged", "gone", "dropped")),
-            _o.finished_ms < before_ms,
-            dated < before_ms,
-            _o.id.not_in(kept),
-        )
-    ).all()
-    if not old:
-        return 0, 0
-    ids = [row[0] for row in old]
-    _note_gaps(tx, source_id, _last_position(tx, ids))
-    removed = 0
-    for start in range(0, len(ids), 500):
-        page = ids[start : start + 500]
-        # The last position stays, so that the log goes on counting where it was.
-        removed += _delete(tx, t.segments, _s.object_id.in_(page) & (_s.position < head))
-        _delete(tx, t.bad_lines, t.bad_lines.c.object_id.in_(page))
-        _delete(tx, t.objects, _o.id.in_(page) & _o.id.not_in(sa.select(_s.object_id)))
-    floor = max(row[1] for row in old) + 1
+    return sa.or_(_o.finished_ms >= before_ms, _o.modified_ms >= before_ms, dated >= before_ms)
+
+
+def _raise_floor(tx: sa.Connection, source_id: int, old: sa.Select[tuple[int]]) -> None:
+    """Keys of objects that go lie below the floor from now on, by their date and by their age."""
+    newest = tx.execute(sa.select(sa.func.max(_o.modified_ms), sa.func.max(_o.dated_ms)).where(_o.id.in_(old))).one()
+    floor = max((each for each in newest if each is not None), default=-1) + 1
     tx.execute(
         sa.update(t.sources).where(t.sources.c.id == source_id, t.sources.c.floor_ms < floor).values(floor_ms=floor)
     )
-    return removed, len(ids)
-
-
-def _last_position(tx: sa.Connection, object_ids: list[int]) -> int:
-    """The last position of any of these objects; 0 where they have none."""
-    last = 0
-    for start in range(0, len(object_ids), 500):
-        page = sa.select(sa.func.max(_s.position)).where(_s.object_id.in_(object_ids[start : start + 500]))
-        last = max(last, tx.execute(page).scalar_one() or 0)
-    return last
-
-
-def _delete_batches(tx: sa.Connection, before_ms: int) -> int:
-    """Only batches whose segments are gone too: the books stay balanced over what is left."""
-    first = sa.select(sa.func.coalesce(sa.func.min(_s.position), 0)).scalar_subquery()
-    tx.execute(
-        sa.update(t.cursors)
-        .where(t.cursors.c.start_position < first - 1, t.cursors.c.position >= first - 1)
-        .values(start_position=first - 1)
-    )
-    return _delete(tx, t.batches, _b.state.in_(ENDED) & (_b.finished_ms < before_ms) & (_b.to_position < first))
 
 
 def _delete(tx: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> int:

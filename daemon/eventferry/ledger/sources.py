@@ -82,6 +82,11 @@ def check_root(row: SourceRow, root: str, moved_from: str | None) -> None:
         )
 
 
+def floor_of(tx: sa.Connection, source_id: int) -> int:
+    """The date before which objects of the source are not taken; pruning raises it."""
+    return int(tx.execute(sa.select(t.sources.c.floor_ms).where(t.sources.c.id == source_id)).scalar_one())
+
+
 def partition_cursors(tx: sa.Connection, source_id: int) -> dict[str, tuple[int, str]]:
     """partition → (date of the newest key taken in epoch ms, that key)."""
     rows = tx.execute(
@@ -112,6 +117,12 @@ def note_relisted(tx: sa.Connection, source_id: int, foreign_keys: int) -> None:
         .where(t.sources.c.id == source_id)
         .values(relisted_ms=clock.now_ms(), foreign_keys=foreign_keys)
     )
+
+
+def relist_due_ms(tx: sa.Connection, source_id: int, every_ms: int) -> int:
+    """When the whole store is to be listed next: so long after the last time, or after the source was first seen."""
+    row = tx.execute(sa.select(t.sources.c.relisted_ms, t.sources.c.created_ms).where(t.sources.c.id == source_id)).one()
+    return int(row.relisted_ms or row.created_ms) + every_ms
 
 
 def begin_run(tx: sa.Connection, source_id: int, kind: str) -> int:

@@ -67,8 +67,11 @@ class Flight:
 class SinkWorker:
     """Delivers to one sink. Nothing that happens here delays another sink."""
 
-    def __init__(self, ledger: Ledger, setup: SinkSetup) -> None:
+    def __init__(self, ledger: Ledger, setup: SinkSetup, wake_at: Callable[[int], None] | None = None) -> None:
+        """`wake_at` asks a scheduler to call `wake` at a moment (epoch ms); without one the worker's own wait ends."""
         self.setup = setup
+        self._wake_at = wake_at
+        self._asked_ms: int | None = None
         self._ledger = ledger
         self._inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         self._slots: list[Slot] = []
@@ -99,6 +102,7 @@ class SinkWorker:
         """Look again whether there is something to do."""
         with self._waking:
             self._wakes += 1
+            self._asked_ms = None
             self._idle.clear()
         self._inbox.put(None)
 
@@ -163,8 +167,11 @@ class SinkWorker:
         """Wait for a reply, a wake-up, a deadline or the next due time."""
         now = clock.monotonic()
         deadlines = [slot.deadline - now for slot in self._slots if slot.current is not None]
-        if self._next_ms is not None:
+        if self._next_ms is not None and (self._wake_at is None or self._next_ms <= clock.now_ms()):
             deadlines.append((self._next_ms - clock.now_ms()) / 1000)
+        elif self._next_ms is not None and self._wake_at is not None and self._next_ms != self._asked_ms:
+            self._asked_ms = self._next_ms
+            self._wake_at(self._next_ms)
         if not self._busy and (self._next_ms is None or self._next_ms > clock.now_ms()):
             with self._waking:
                 if seen == self._wakes:  # nobody woke it since it last looked

@@ -37,9 +37,9 @@ def discover(ledger: Ledger, source: Source, store: Store, *, limit: int, full: 
     """
     discovery = Discovery()
     with ledger.read() as tx:
-        cursors = sources.partition_cursors(tx, source.id)
+        cursors, floor_ms = sources.partition_cursors(tx, source.id), sources.floor_of(tx, source.id)
     listing = skip_scan(lambda after: store.list(after), source.layout, _floors(source, {} if full else cursors))
-    for page in _pages(_candidates(source, listing, discovery)):
+    for page in _pages(_candidates(source, listing, discovery, floor_ms)):
         with ledger.read() as tx:
             unknown = objects.unknown_of(tx, source.id, [(item.key, item.version) for item, _ in page])
         if not _take(source, page, unknown, discovery, limit):
@@ -65,7 +65,7 @@ def _floors(source: Source, cursors: dict[str, tuple[int, str]]) -> Callable[[st
 
 
 def _candidates(
-    source: Source, listing: Iterable[tuple[StoreObject, KeyInfo | None]], discovery: Discovery
+    source: Source, listing: Iterable[tuple[StoreObject, KeyInfo | None]], discovery: Discovery, floor_ms: int
 ) -> Iterator[Listed]:
     """Settled objects that match the pattern and the selection and are not before the start."""
     for item, info in _marked(source, listing):
@@ -74,12 +74,24 @@ def _candidates(
             discovery.foreign += 1
         elif not source.selection.takes(item.key):
             continue
-        elif _is_before_start(source, item, info):
+        elif _is_before_start(source, item, info, floor_ms):
             discovery.before_start += 1
         elif not _is_settled(source, item):
             discovery.too_young += 1
         else:
             yield item, info
+
+
+@dataclass(slots=True)
+class _Folder:
+    """The files right in one folder, kept until all of it was listed: those below it may lie between them."""
+
+    prefix: str
+    has_marker: bool = False
+    items: list[tuple[StoreObject, KeyInfo | None]] = field(default_factory=list)
+
+    def marked(self) -> list[tuple[StoreObject, KeyInfo | None]]:
+        return self.items if self.has_marker else []
 
 
 def _marked(
@@ -90,10 +102,20 @@ def _marked(
     if not marker:
         yield from listing
         return
-    for _, group in itertools.groupby(listing, key=lambda pair: pair[0].key.rpartition("/")[0]):
-        folder = list(group)
-        if any(item.key.rpartition("/")[2] == marker for item, _ in folder):
-            yield from (pair for pair in folder if pair[0].key.rpartition("/")[2] != marker)
+    around: list[_Folder] = []  # the folders around the current key, the innermost one last
+    for item, info in listing:
+        name = item.key.rpartition("/")[2]
+        prefix = item.key.removesuffix(name)
+        while around and not prefix.startswith(around[-1].prefix):
+            yield from around.pop().marked()
+        if not around or around[-1].prefix != prefix:
+            around.append(_Folder(prefix))
+        if name == marker:
+            around[-1].has_marker = True
+        else:
+            around[-1].items.append((item, info))
+    while around:
+        yield from around.pop().marked()
 
 
 def _is_settled(source: Source, item: StoreObject) -> bool:
@@ -109,11 +131,11 @@ def _is_settled(source: Source, item: StoreObject) -> bool:
     return settle_ms > 0 and now - first >= settle_ms
 
 
-def _is_before_start(source: Source, item: StoreObject, info: KeyInfo) -> bool:
+def _is_before_start(source: Source, item: StoreObject, info: KeyInfo, floor_ms: int) -> bool:
     """Whether the source's floor excludes the object: by its own age after start = "latest", else by the key's date."""
     if info.date is None or source.settings.start == "latest":
-        return item.modified_ms < source.floor_ms
-    return clock.to_ms(info.date) < source.floor_ms
+        return item.modified_ms < floor_ms
+    return clock.to_ms(info.date) < floor_ms
 
 
 def _take(source: Source, page: list[Listed], unknown: set[tuple[str, str]], discovery: Discovery, limit: int) -> bool:

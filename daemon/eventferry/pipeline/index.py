@@ -37,6 +37,7 @@ class ScanItem:
 
     row: ObjectRow
     spec: ScanSpec
+    earlier: frozenset[str] = frozenset()  # digests of the contents of this key that are in the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,8 @@ class Indexer:
 
     def _items(self, source: Source, rows: list[ObjectRow]) -> list[ScanItem]:
         with self._ledger.read() as tx:
-            return [ScanItem(*each) for each in zip(rows, _specs(tx, source, rows), strict=True)]
+            before = objects.indexed_before(tx, source.id, rows)
+        return [_item(source, row, before.get(row.key, [])) for row in rows]
 
     def use(self, make_executor: Callable[[], Executor], width: int) -> None:
         """Scan on executors of another kind from the next pack on; those under way end where they are."""
@@ -216,13 +218,13 @@ def decide(source: Source, item: ScanItem, outcome: Outcome, now_ms: int) -> Dec
     settings, row = source.settings, item.row
     if isinstance(outcome, ScanFailure):
         return _decide_failure(source, row, outcome, now_ms)
+    if outcome.unchanged or outcome.digest in item.earlier:  # also what was put back after other bytes
+        return Decision("unchanged")
     judged = outcome.events + outcome.bad
     if judged >= MIN_LINES_TO_JUDGE and outcome.bad > settings.bad_share * judged and row.reason != RELEASED:
         return Decision(
             "quarantined", f"{outcome.bad} of {judged} lines are bad, more than bad_share = {settings.bad_share}"
         )
-    if outcome.unchanged:
-        return Decision("unchanged")
     replaced = item.spec.known is not None
     if replaced and outcome.grew_from is None and settings.on_change == "hold" and row.reason != RELEASED:
         return Decision("held", "its content was replaced by other bytes after it had been indexed")
@@ -312,22 +314,19 @@ def _alert(tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, 
         )
 
 
-def _specs(tx: sa.Connection, source: Source, rows: Sequence[ObjectRow]) -> list[ScanSpec]:
+def _item(source: Source, row: ObjectRow, before: Sequence[tuple[int, str]]) -> ScanItem:
     settings = source.settings
-    before = objects.indexed_before(tx, source.id, rows)
     limits = ScanLimits(max_line_bytes=settings.max_line, max_bytes=settings.max_size, max_ratio=settings.max_ratio)
-    return [
-        ScanSpec(
-            store=source.spec,
-            key=row.key,
-            version=row.version,
-            times=tuple(settings.time_field),
-            concatenated=settings.concatenated,
-            limits=limits,
-            known=Known(*before[row.key]) if row.key in before else None,
-        )
-        for row in rows
-    ]
+    spec = ScanSpec(
+        store=source.spec,
+        key=row.key,
+        version=row.version,
+        times=tuple(settings.time_field),
+        concatenated=settings.concatenated,
+        limits=limits,
+        known=Known(*before[-1]) if before and before[-1][0] else None,  # an empty file only grows
+    )
+    return ScanItem(row, spec, frozenset(digest for _, digest in before))
 
 
 def _packs(rows: Iterable[ObjectRow]) -> Iterator[list[ObjectRow]]:

@@ -18,7 +18,6 @@ class Source:
     id: int
     name: str
     identity: str
-    floor_ms: int
     settings: SourceConfig
     spec: StoreSpec
     layout: Layout
@@ -61,7 +60,6 @@ def register(ledger: Ledger, settings: SourceConfig) -> Source:
         id=row.id,
         name=row.name,
         identity=row.identity,
-        floor_ms=row.floor_ms,
         settings=settings,
         spec=spec_of(settings),
         layout=Layout(settings.key_pattern or None),

@@ -22,6 +22,8 @@ logger = get_logger()
 
 # A run that makes no progress for this long is taken for hung: the watchdog is no longer fed.
 HUNG_SECONDS = 1800.0
+# How long a full listing waits for a run under way.
+BUSY = dt.timedelta(seconds=30)
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Polls:
         """Run this source no more; a run under way ends by itself."""
         if self._polls.pop(name, None) is not None:
             for job in self._scheduler.get_jobs():
-                if job.id == f"poll:{name}":
+                if job.id in (f"poll:{name}", f"relist:{name}"):
                     job.remove()
 
     def run_now(self, name: str) -> None:
@@ -81,12 +83,15 @@ class Polls:
         return any(since is not None and now - since > HUNG_SECONDS for since in moving)
 
     def _schedule(self, source: Source) -> None:
-        """The next run: due by the last finish, which a restart does not forget."""
+        """The next run, due by the last finish, and the next full listing: a restart forgets neither."""
         settings = source.settings
+        with self._ledger.read() as tx:
+            relist_ms = sources.relist_due_ms(tx, source.id, int(settings.relist.total_seconds() * 1000))
+        self._add("relist", source.name, DateTrigger(max(clock.from_ms(relist_ms), clock.now())), full=True)
         if (expression := settings.scheduler_cron) is not None:
             trigger = CronTrigger.from_crontab(expression, timezone=ZoneInfo(settings.timezone))
             trigger.jitter = int(settings.jitter.total_seconds()) or None
-            self._add(source.name, trigger)
+            self._add("poll", source.name, trigger)
             return
         with self._ledger.read() as tx:
             last = sources.last_run_ms(tx, source.id)
@@ -94,24 +99,28 @@ class Polls:
         self._at(source.name, max(due, clock.now()))
 
     def _at(self, name: str, moment: dt.datetime) -> None:
-        self._add(name, DateTrigger(moment))
+        self._add("poll", name, DateTrigger(moment))
 
-    def _add(self, name: str, trigger: object) -> None:
+    def _add(self, kind: str, name: str, trigger: object, *, full: bool = False) -> None:
         # A late run is better than none, one late run better than several, and never two of a source at a time.
         self._scheduler.add_job(
-            self.run, trigger, args=[name], id=f"poll:{name}", replace_existing=True,
+            self.run, trigger, args=[name], kwargs={"full": full}, id=f"{kind}:{name}", replace_existing=True,
             misfire_grace_time=None, coalesce=True, max_instances=1,
         )  # fmt: skip
 
-    def run(self, name: str) -> None:
-        """One run of the source, then its next time."""
+    def run(self, name: str, *, full: bool = False) -> None:
+        """One run of the source, then its next time; `full` lists the whole store."""
         poll = self._polls.get(name)
-        if poll is None or self._stopping.is_set() or not poll.lock.acquire(blocking=False):
+        if poll is None or self._stopping.is_set():
+            return
+        if not poll.lock.acquire(blocking=False):
+            if full:  # after the run under way; a poll is covered by it
+                self._add("relist", name, DateTrigger(clock.now() + BUSY), full=True)
             return
         again = False
         try:
             poll.moving_since = clock.monotonic()
-            again = self._run(poll)
+            again = self._run(poll, full)
         except Exception:
             logger.exception("run.failed", source=name)
         finally:
@@ -126,10 +135,10 @@ class Polls:
             current = self._polls[name].source.settings
             jitter = dt.timedelta(seconds=random.uniform(0, current.jitter.total_seconds()))  # noqa: S311
             self._at(name, clock.now() + current.interval + jitter)
-        else:
+        if full or settings.cron is not None:
             self._schedule(self._polls[name].source)
 
-    def _run(self, poll: Poll) -> bool:
+    def _run(self, poll: Poll, full: bool) -> bool:
         """Run once; whether the next run should follow at once."""
 
         def progress(_: Indexed) -> None:
@@ -137,11 +146,6 @@ class Polls:
             self._on_appended()
 
         source = poll.source
-        with self._ledger.read() as tx:
-            row = sources.get_source(tx, source.name)
-        relisted = None if row is None else row.relisted_ms
-        relist_ms = source.settings.relist.total_seconds() * 1000
-        full = relisted is None or clock.now_ms() - relisted >= relist_ms
         report = run_once(self._ledger, source, self._indexer, full=full, progress=progress)
         self._on_appended()
         return report.limited and source.settings.catch_up

@@ -9,17 +9,17 @@ from pathlib import Path
 import sqlalchemy as sa
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from eventferry import app, clock, notify
-from eventferry.alerts.ping import ping
 from eventferry.config import Config
 from eventferry.errors import ConfigError, UsageError
-from eventferry.ledger import Ledger, alerts, books, prune
+from eventferry.ledger import Ledger, prune
 from eventferry.ledger.database import set_meta
 from eventferry.logs import configure_logs, get_logger
 from eventferry.pipeline.deliver import SinkSetup, SinkWorker
-from eventferry.service import carry_out
+from eventferry.service import carry_out, watch
 from eventferry.service.digest import at_time_of_day, compose_all_well
 from eventferry.service.polls import Polls
 from eventferry.service.reload import digest_of, note_loaded, note_refused
@@ -44,7 +44,6 @@ class Service:
         self._scheduler = BackgroundScheduler(timezone="UTC", executors={"default": ThreadPoolExecutor(MAX_THREADS)})
         self._polls = Polls(self._scheduler, ledger, self._indexer, self.wake_sinks)
         self._workers: dict[str, SinkWorker] = {}
-        self._stuck: set[str] = set()
         self._signals: list[int] = []
         self._signalled = threading.Event()
         self._reloading = threading.Lock()
@@ -110,6 +109,15 @@ class Service:
         except sa.exc.DatabaseError as error:  # a full disk must not make a clean stop a failed one
             logger.error("ledger.failed", error=str(error.orig or error))
         logger.info("service.stopped", abandoned=late)
+
+    def _wake_at(self, name: str, moment_ms: int) -> None:
+        """Wake the sink when its retry, its probe or its short batch is due."""
+
+        def wake() -> None:
+            if (worker := self._workers.get(name)) is not None:
+                worker.wake()
+
+        self._add(f"wake:{name}", wake, DateTrigger(clock.from_ms(moment_ms)))
 
     def wake_sinks(self) -> None:
         """Tell every sink that the log has grown."""
@@ -192,7 +200,7 @@ class Service:
                 )
         for name, setup in setups.items():
             if name not in self._workers:
-                self._workers[name] = SinkWorker(self._ledger, setup)
+                self._workers[name] = SinkWorker(self._ledger, setup, partial(self._wake_at, name))
                 self._workers[name].start()
 
     # -- jobs ---------------------------------------------------------------------------------------------------------
@@ -204,7 +212,7 @@ class Service:
         self._every("alerts", self._outbox.pump, 2.0)
         self._every("wake", self.wake_sinks, 30.0)
         self._every("status", self._tell_status, 10.0)
-        self._every("lag", self._alert_lag, 60.0)
+        self._every("behind", self._alert_behind, 60.0)
         self._every("prune", self._prune, 6 * 3600.0)
         if (interval := notify.watchdog_interval()) is not None:
             self._every("watchdog", self._feed_watchdog, min(interval, 10.0))
@@ -244,62 +252,14 @@ class Service:
         notify.status(self._summary())
         with self._ledger.write() as tx:
             set_meta(tx, "heartbeat_ms", clock.now_ms())
-            for name, worker in self._workers.items():
-                self._alert_stuck(tx, name, worker)
+            watch.alert_stuck(tx, dict(self._workers))
 
-    def _alert_lag(self) -> None:
-        """Silence is a fault: a sink that lacks old events is said to."""
-        limit_ms = int(self.config.alerts.max_lag.total_seconds() * 1000)
-        with self._ledger.read() as tx:
-            found = books.backlogs(tx)
-        oldest: dict[str, int] = {}
-        for each in found:
-            if each.since_ms is not None:
-                oldest[each.sink] = min(each.since_ms, oldest.get(each.sink, each.since_ms))
-        with self._ledger.write() as tx:
-            for name in self._workers:
-                lag_ms = clock.now_ms() - oldest.get(name, clock.now_ms())
-                if lag_ms < limit_ms:
-                    alerts.close_condition(tx, f"sink.behind:{name}")
-                    continue
-                alerts.open_condition(
-                    tx,
-                    cause=f"sink.behind:{name}",
-                    level="error",
-                    event="sink.behind",
-                    subject=f"Sink {name} is behind: it lacks events that came in long ago",
-                    command=f"eventferry status --sink {name}",
-                    fields={
-                        "sink": name,
-                        "lag_seconds": lag_ms // 1000,
-                        "backlog_events": sum(each.events for each in found if each.sink == name),
-                    },
-                )
-
-    def _alert_stuck(self, tx: sa.Connection, name: str, worker: SinkWorker) -> None:
-        if worker.is_stuck:
-            self._stuck.add(name)
-            alerts.open_condition(
-                tx,
-                cause=f"sink.stuck:{name}",
-                level="error",
-                event="sink.stuck",
-                subject=f"Sink {name} is stuck: its calls never return",
-                detail=f"Calls outlasted their deadline of {worker.setup.timeout:g} s and still run.",
-                command="systemctl restart eventferry",
-                fields={"sink": name},
-            )
-        elif name in self._stuck:
-            self._stuck.discard(name)
-            alerts.close_condition(tx, f"sink.stuck:{name}")
+    def _alert_behind(self) -> None:
+        watch.alert_behind(self._ledger, list(self._workers), int(self.config.alerts.max_lag.total_seconds() * 1000))
 
     def _ping(self) -> None:
-        """A dead man's switch: only progress that was verified is reported."""
-        url = self.config.alerts.ping_url
-        with self._ledger.read() as tx:
-            troubles = [each for each in alerts.open_conditions(tx) if each.level == "error"]
-        if url and not troubles and not self._polls.is_hung():
-            ping(url)
+        if self.config.alerts.ping_url and not self._polls.is_hung():
+            watch.ping_if_well(self._ledger, self.config.alerts.ping_url)
 
     def _counts(self) -> dict[str, object]:
         return {"pid": os.getpid(), "sources": sorted(self._polls.sources), "sinks": sorted(self._workers)}

@@ -1,0 +1,70 @@
+"""Silence is a fault: what nobody else would notice is looked for here, and said."""
+
+import sqlalchemy as sa
+
+from eventferry import clock
+from eventferry.alerts import ChannelError
+from eventferry.alerts.ping import ping
+from eventferry.ledger import Ledger, alerts, books
+from eventferry.ledger.books import Backlog
+from eventferry.logs import get_logger
+from eventferry.pipeline.deliver import SinkWorker
+
+logger = get_logger()
+
+
+def alert_stuck(tx: sa.Connection, workers: dict[str, SinkWorker]) -> None:
+    """Say which sinks are stuck, and which are no longer."""
+    for name, worker in workers.items():
+        if not worker.is_stuck:
+            alerts.close_condition(tx, f"sink.stuck:{name}")
+            continue
+        alerts.open_condition(
+            tx,
+            cause=f"sink.stuck:{name}",
+            level="error",
+            event="sink.stuck",
+            subject=f"Sink {name} is stuck: its calls never return",
+            detail=f"Calls outlasted their deadline of {worker.setup.timeout:g} s and still run.",
+            command="systemctl restart eventferry",
+            fields={"sink": name},
+        )
+
+
+def alert_behind(ledger: Ledger, names: list[str], limit_ms: int) -> None:
+    """Say which sinks lack events that came in long ago."""
+    with ledger.read() as tx:
+        found = books.backlogs(tx)
+    with ledger.write() as tx:
+        for name in names:
+            _alert_behind(tx, name, [each for each in found if each.sink == name], limit_ms)
+
+
+def _alert_behind(tx: sa.Connection, name: str, found: list[Backlog], limit_ms: int) -> None:
+    since = min((each.since_ms for each in found if each.since_ms is not None), default=None)
+    lag_ms = 0 if since is None else clock.now_ms() - since
+    if lag_ms < limit_ms:
+        alerts.close_condition(tx, f"sink.behind:{name}")
+        return
+    events = sum(each.events for each in found)
+    alerts.open_condition(
+        tx,
+        cause=f"sink.behind:{name}",
+        level="error",
+        event="sink.behind",
+        subject=f"Sink {name} is behind: it lacks events that came in long ago",
+        command=f"eventferry status --sink {name}",
+        fields={"sink": name, "lag_seconds": lag_ms // 1000, "backlog_events": events},
+    )
+
+
+def ping_if_well(ledger: Ledger, url: str) -> None:
+    """A dead man's switch: only progress that was verified is reported, and an open error is none."""
+    with ledger.read() as tx:
+        troubled = any(each.level == "error" for each in alerts.open_conditions(tx))
+    if troubled:
+        return
+    try:
+        ping(url)
+    except ChannelError as error:
+        logger.warning("ping.failed", error=str(error))

@@ -1,0 +1,208 @@
+"""Opening the ledger: never another program's file, never a newer or broken one, never re-created silently."""
+
+import multiprocessing
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from eventferry.app import is_owned, own_state
+from eventferry.errors import LedgerBusyError, LedgerError
+from eventferry.ledger import Ledger, open_ledger
+from eventferry.ledger import tables as t
+from eventferry.ledger.database import get_meta, set_meta
+
+
+def new(path: Path) -> Ledger:
+    return open_ledger(path, migrate=True)
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_code(tmp_path):
+    """From nothing, the migrations lead to what tables.py says: autogenerate finds no difference."""
+    ledger = new(tmp_path / "ledger.db")
+    with ledger.read() as tx:
+        context = MigrationContext.configure(tx, opts={"compare_type": True})
+        assert compare_metadata(context, t.metadata) == []
+    ledger.close()
+
+
+def test_opening_again_changes_nothing(tmp_path):
+    """A second start finds the schema as it is and makes no copy."""
+    path = tmp_path / "ledger.db"
+    new(path).close()
+    new(path).close()
+    assert sorted(each.name for each in tmp_path.iterdir() if "before" in each.name) == []
+
+
+def test_the_settings_that_survive_a_power_cut_are_on(tmp_path):
+    """WAL, full synchronisation, foreign keys; readers cannot write."""
+    ledger = new(tmp_path / "ledger.db")
+    with ledger.write() as tx:
+        values = {
+            name: tx.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    with pytest.raises(sa.exc.OperationalError, match="readonly"), ledger.read() as tx:
+        tx.execute(sa.insert(t.meta).values(key="a", value="1"))
+    ledger.close()
+
+
+def set_revision(path: Path, revision: str) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    connection.close()
+
+
+@pytest.mark.parametrize("migrate", [True, False])
+def test_a_newer_schema_is_refused(tmp_path, migrate):
+    """A downgraded program does not touch what a newer one wrote, and says what to install."""
+    path = tmp_path / "ledger.db"
+    new(path).close()
+    set_revision(path, "9999")
+    with pytest.raises(LedgerError, match="newer eventferry"):
+        open_ledger(path, migrate=migrate)
+
+
+def test_another_programs_database_is_refused_and_left_alone(tmp_path):
+    """A path that names somebody else's SQLite file is a mistake, not a ledger."""
+    path = tmp_path / "other.db"
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    connection.close()
+    with pytest.raises(LedgerError, match="another program"):
+        new(path)
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+    connection.close()
+
+
+@pytest.mark.parametrize("migrate", [True, False])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, migrate):
+    """Garbage in place of the ledger is an error with a remedy; nothing is re-created."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"not a database at all" * 500)
+    with pytest.raises(LedgerError, match="restore it from a backup"):
+        open_ledger(path, migrate=migrate)
+    assert path.read_bytes() == b"not a database at all" * 500
+
+
+def test_a_corrupt_ledger_is_refused_with_a_remedy(tmp_path):
+    """Overwritten pages are noticed at the latest where they are read, and named with the way out."""
+    path = tmp_path / "ledger.db"
+    new(path).close()
+    damaged = bytearray(path.read_bytes())
+    damaged[100 : len(damaged)] = b"\xff" * (len(damaged) - 100)
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(LedgerError, match="restore it from a backup"):
+        new(path)
+    assert path.read_bytes() == bytes(damaged)
+
+
+def test_without_a_ledger_the_command_line_says_what_to_do(tmp_path):
+    """A command that only looks creates nothing."""
+    with pytest.raises(LedgerError, match="eventferry once"):
+        open_ledger(tmp_path / "ledger.db", migrate=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_schema_is_copied_before_it_is_migrated(tmp_path, monkeypatch):
+    """The way back from an upgrade lies beside the ledger, with everything in it."""
+    from eventferry.ledger import migrate
+
+    path = tmp_path / "ledger.db"
+    ledger = new(path)
+    with ledger.write() as tx:
+        set_meta(tx, "kept", [1, 2])
+    ledger.close()
+    set_revision(path, "0000")  # a revision that this version knows as its past
+    known = migrate._revisions
+    monkeypatch.setattr(migrate, "_revisions", lambda engine: (*known(engine)[:2], known(engine)[2] | {"0000"}))
+    monkeypatch.setattr(migrate.command, "upgrade", lambda config, to: None)
+    open_ledger(path, migrate=True).close()
+    (copy,) = [each for each in tmp_path.iterdir() if each.name.startswith("ledger.db.before-")]
+    connection = sqlite3.connect(copy)
+    assert connection.execute("SELECT value FROM meta WHERE key = 'kept'").fetchall() == [("[1, 2]",)]
+    connection.close()
+
+
+def test_a_write_is_all_or_nothing(tmp_path):
+    """What fails in the middle of a transaction leaves no trace."""
+    ledger = new(tmp_path / "ledger.db")
+    with pytest.raises(RuntimeError), ledger.write() as tx:
+        set_meta(tx, "half", 1)
+        raise RuntimeError
+    with ledger.read() as tx:
+        assert get_meta(tx, "half") is None
+    ledger.close()
+
+
+def test_two_processes_writing_wait_for_each_other(tmp_path):
+    """A command that writes while the daemon writes waits its turn; neither fails, no write is lost."""
+    path = tmp_path / "ledger.db"
+    ledger = new(path)
+    other = open_ledger(path, migrate=False)
+    failures: list[BaseException] = []
+
+    def count(own: Ledger) -> None:
+        try:
+            for _ in range(40):
+                with own.write() as tx:  # reads, then writes: what a deferred transaction fails at
+                    set_meta(tx, "count", (get_meta(tx, "count") or 0) + 1)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=count, args=(each,)) for each in (ledger, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with ledger.read() as tx:
+        assert (failures, get_meta(tx, "count")) == ([], 80)
+    other.close()
+    ledger.close()
+
+
+def test_a_reader_never_blocks_the_writer(tmp_path):
+    """A view that is held open sees its moment, while writes go on."""
+    ledger = new(tmp_path / "ledger.db")
+    with ledger.write() as tx:
+        set_meta(tx, "n", 1)
+    with ledger.read() as view:
+        assert get_meta(view, "n") == 1
+        with ledger.write() as tx:
+            set_meta(tx, "n", 2)
+        assert get_meta(view, "n") == 1
+    with ledger.read() as tx:
+        assert get_meta(tx, "n") == 2
+    ledger.close()
+
+
+def try_to_own(state: Path, answer: "multiprocessing.Queue[str]") -> None:
+    try:
+        with own_state(state, wait=False):
+            answer.put("owned")
+    except LedgerBusyError as error:
+        answer.put(str(error))
+
+
+def test_one_daemon_per_ledger(tmp_path):
+    """A second daemon is refused and told who runs; once the first one is gone, it may."""
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    assert not is_owned(tmp_path)
+    with own_state(tmp_path, wait=False):
+        assert is_owned(tmp_path)
+        other = context.Process(target=try_to_own, args=(tmp_path, answer))
+        other.start()
+        assert "another eventferry (pid " in answer.get(timeout=30)
+        other.join()
+    with own_state(tmp_path, wait=True):
+        pass
+    assert not is_owned(tmp_path)
