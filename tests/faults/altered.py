@@ -1,5 +1,7 @@
 """The daemon with one deliberate fault: `python altered.py FAULT run --config …`; proves that the lane would find it.
 
+    nothing        the control
+
 Bugs of order, which the lane must find:
     ack_first      a batch is recorded as delivered before it is sent
     random_id      another attempt of a batch goes out under a new id
@@ -21,6 +23,10 @@ from eventferry_sinks.duckdb.sink import DuckdbSink
 from eventferry_sinks.file.sink import FileSink
 
 Worker = deliver.SinkWorker
+
+
+def nothing() -> None:
+    """The daemon as it is."""
 
 
 def ack_first() -> None:
@@ -71,7 +77,7 @@ def _losing(deliver_it: Any) -> Any:
     return deliver_and_lose
 
 
-FAULTS = {each.__name__: each for each in (ack_first, random_id, cursor_first, lost_replies)}
+FAULTS = {each.__name__: each for each in (nothing, ack_first, random_id, cursor_first, lost_replies)}
 
 if __name__ == "__main__":
     FAULTS[sys.argv.pop(1)]()

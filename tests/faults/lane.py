@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-
 from tests.faults.journal import Journal
 from tests.faults.stage import COMMAND, Daemon, Stage, wait_until
 
@@ -104,10 +103,10 @@ class Lane:
         assert self.daemon.stop() == 0, self.daemon.tail()
 
     def settle(self) -> None:
-        """No more kills, of a daemon that may have lost events: until a run found nothing new and nothing is left."""
+        """No more kills, of a daemon that may have lost events: until there is nothing left that it would send."""
         self.daemon.wait_started()
-        wait_until(lambda: self.daemon.events()["run.finished"] >= 2 and self._open() == 0, "nothing is left", 60)
-        wait_until(lambda: self._cursors_are_done() and self._open() == 0, "all is read", 60)
+        wait_until(lambda: self.daemon.events()["run.finished"] >= 2, "two runs found what there is", 60, every=0.05)
+        wait_until(self._has_nothing_left, "nothing is left to send", 60, every=0.05)
         assert self.daemon.stop() == 0, self.daemon.tail()
 
     # -- instants -----------------------------------------------------------------------------------------------------
@@ -163,10 +162,12 @@ class Lane:
             "SELECT count(*) FROM batches WHERE state IN ('planned', 'sending', 'waiting', 'suspect')"
         )[0][0]
 
-    def _cursors_are_done(self) -> bool:
-        return self.stage.ask("SELECT min(position) FROM cursors") == self.stage.ask(
-            "SELECT max(position) FROM segments"
-        )
+    def _has_nothing_left(self) -> bool:
+        return self.stage.ask(
+            "SELECT (SELECT min(position) FROM cursors) = (SELECT max(position) FROM segments)"
+            " AND (SELECT max(left_events) FROM cursors) = 0"
+            " AND (SELECT count(*) FROM batches WHERE state IN ('planned', 'sending', 'waiting', 'suspect')) = 0"
+        ) == [(1,)]
 
     def _is_recorded(self) -> bool:
         delivered = "SELECT sum(events) FROM batches WHERE state = 'delivered' GROUP BY sink_id"
@@ -189,10 +190,11 @@ class Lane:
         if sink == "file":
             return any(path.stem == batch for path in self._filed)
         path, query = self.stage.folder / "warehouse.duckdb", "SELECT 1 FROM eventferry_batches WHERE batch_id = ?"
-        with contextlib.suppress(duckdb.Error):  # not even its first transaction may be there
+        try:
             with duckdb.connect(str(path), read_only=True) as connection:
                 return connection.execute(query, [batch]).fetchone() is not None
-        return False
+        except duckdb.Error:  # not even its first transaction may be there
+            return False
 
 
 def report(tally: Tally, journal: Journal, stage: Stage, seed: int, began: float) -> str:

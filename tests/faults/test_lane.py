@@ -4,11 +4,10 @@ import time
 from pathlib import Path
 
 import pytest
-
+from tests.contract.receiver import receiving
 from tests.faults.journal import Journal
 from tests.faults.lane import KINDS, STANDBY, Lane, plan_kinds, sinks_of
 from tests.faults.stage import COMMAND, Stage, seed
-from tests.contract.receiver import receiving
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,6 +28,13 @@ def test_a_seeded_bug_of_order_is_found(bug, tmp_path, capsys):
                 print(f"\nfaults: {bug} found within {first + ROUND} kills, seed {number}, {seconds:.0f} s: {wrong}")
             return
     pytest.fail(f"{bug} was not found by {MOST} kills, seed {number}")
+
+
+def test_the_lane_finds_nothing_where_nothing_is_wrong(tmp_path):
+    """The same kills of the daemon as it is leave nothing to find: the lane raises no false alarm."""
+    kinds = plan_kinds(Stage(tmp_path, seed()).random, sum(KINDS.values()))[:ROUND]
+    found = kill_and_count(tmp_path / "control", "nothing", seed(), kinds)
+    assert not any(is_wrong(found[sink]) for sink in ("file", "duckdb", "http")), found
 
 
 def kill_and_count(folder, bug, number, kinds):

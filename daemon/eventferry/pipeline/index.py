@@ -117,16 +117,17 @@ class Indexer:
             yield self._collect(source, waiting.popleft())
 
     def _submit(self, source: Source, rows: list[ObjectRow]) -> Submitted:
+        executor = self._workers()
         with self._ledger.write() as tx:
             objects.count_attempts(tx, [row.id for row in rows])
         pack = self._items(source, rows)
         specs = [item.spec for item in pack]
         while True:
-            executor = self._workers()
             try:
                 return Submitted(pack, executor.submit(scan_pack, specs), executor)
             except BrokenProcessPool:
                 self._replace(executor)
+                executor = self._workers()
 
     def _items(self, source: Source, rows: list[ObjectRow]) -> list[ScanItem]:
         with self._ledger.read() as tx:
@@ -146,7 +147,10 @@ class Indexer:
             if self._closed:
                 raise Interrupted
             if self._executor is None:
-                self._executor = self._make()
+                executor = self._make()
+                # Half a second goes into starting a process: who is killed in it must not be counted against a file.
+                executor.submit(scan_pack, []).result()
+                self._executor = executor
             return self._executor
 
     def _replace(self, broken: Executor) -> None:

@@ -1,5 +1,6 @@
 """When each source runs: an interval from the last finish, or a cron expression."""
 
+import contextlib
 import datetime as dt
 import random
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
@@ -33,6 +35,7 @@ class Poll:
     source: Source
     lock: threading.Lock = field(default_factory=threading.Lock)
     moving_since: float | None = None  # monotonic time of the last progress of a run under way
+    wanted: bool = False  # a person asked for a run that has not begun yet
 
 
 class Polls:
@@ -66,11 +69,14 @@ class Polls:
         if self._polls.pop(name, None) is not None:
             for job in self._scheduler.get_jobs():
                 if job.id in (f"poll:{name}", f"relist:{name}"):
-                    job.remove()
+                    with contextlib.suppress(JobLookupError):  # it ran just now
+                        job.remove()
 
     def run_now(self, name: str) -> None:
-        """Run the source as soon as possible."""
-        self._at(name, clock.now())
+        """Run the source as soon as possible; after a run under way, which may have listed too early."""
+        if (poll := self._polls.get(name)) is not None:
+            poll.wanted = True
+            self._at(name, clock.now())
 
     def stop(self) -> None:
         """Begin no more runs."""
@@ -87,7 +93,8 @@ class Polls:
         settings = source.settings
         with self._ledger.read() as tx:
             relist_ms = sources.relist_due_ms(tx, source.id, int(settings.relist.total_seconds() * 1000))
-        self._add("relist", source.name, DateTrigger(max(clock.from_ms(relist_ms), clock.now())), full=True)
+        relist = min(clock.from_ms(relist_ms), clock.now() + settings.relist)  # the clock may have been wrong
+        self._add("relist", source.name, DateTrigger(max(relist, clock.now())), full=True)
         if (expression := settings.scheduler_cron) is not None:
             trigger = CronTrigger.from_crontab(expression, timezone=ZoneInfo(settings.timezone))
             trigger.jitter = int(settings.jitter.total_seconds()) or None
@@ -95,17 +102,21 @@ class Polls:
             return
         with self._ledger.read() as tx:
             last = sources.last_run_ms(tx, source.id)
-        due = clock.now() if last is None else clock.from_ms(last) + settings.interval
-        self._at(source.name, max(due, clock.now()))
+        now = clock.now()
+        if last is None or clock.from_ms(last) > now:  # it never ran, or the clock was wrong when it did
+            self._at(source.name, now)
+        else:
+            self._at(source.name, max(clock.from_ms(last) + settings.interval, now))
 
     def _at(self, name: str, moment: dt.datetime) -> None:
         self._add("poll", name, DateTrigger(moment))
 
     def _add(self, kind: str, name: str, trigger: object, *, full: bool = False) -> None:
-        # A late run is better than none, one late run better than several, and never two of a source at a time.
+        # A late run is better than none, one late run better than several. Two of a source at a time are prevented by
+        # its lock: the scheduler would drop a run that is due while the one that asked for it is just ending.
         self._scheduler.add_job(
             self.run, trigger, args=[name], kwargs={"full": full}, id=f"{kind}:{name}", replace_existing=True,
-            misfire_grace_time=None, coalesce=True, max_instances=1,
+            misfire_grace_time=None, coalesce=True, max_instances=3,
         )  # fmt: skip
 
     def run(self, name: str, *, full: bool = False) -> None:
@@ -119,6 +130,7 @@ class Polls:
             return
         again = False
         try:
+            self._polls.get(name, poll).wanted = False
             poll.moving_since = clock.monotonic()
             again = self._run(poll, full)
         except Exception:
@@ -126,17 +138,21 @@ class Polls:
         finally:
             poll.moving_since = None
             poll.lock.release()
-        settings = poll.source.settings
-        if self._stopping.is_set() or self._polls.get(name) is None:
+        self._plan_next(name, again, full)
+
+    def _plan_next(self, name: str, again: bool, full: bool) -> None:
+        """After a run: when the next one is due."""
+        current = self._polls.get(name)
+        if current is None or self._stopping.is_set():
             return
-        if again:
-            self._at(name, clock.now())
-        elif settings.cron is None:
-            current = self._polls[name].source.settings
-            jitter = dt.timedelta(seconds=random.uniform(0, current.jitter.total_seconds()))  # noqa: S311
-            self._at(name, clock.now() + current.interval + jitter)
+        settings = current.source.settings
         if full or settings.cron is not None:
-            self._schedule(self._polls[name].source)
+            self._schedule(current.source)
+        else:
+            jitter = dt.timedelta(seconds=random.uniform(0, settings.jitter.total_seconds()))  # noqa: S311
+            self._at(name, clock.now() + settings.interval + jitter)
+        if again or current.wanted:
+            self._at(name, clock.now())
 
     def _run(self, poll: Poll, full: bool) -> bool:
         """Run once; whether the next run should follow at once."""

@@ -1,8 +1,10 @@
 """The daemon's life: start, wake, reload, stop."""
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -44,42 +46,31 @@ class Service:
         self._scheduler = BackgroundScheduler(timezone="UTC", executors={"default": ThreadPoolExecutor(MAX_THREADS)})
         self._polls = Polls(self._scheduler, ledger, self._indexer, self.wake_sinks)
         self._workers: dict[str, SinkWorker] = {}
-        self._signals: list[int] = []
-        self._signalled = threading.Event()
         self._reloading = threading.Lock()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ConfigError or LedgerError where it cannot start."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-        self.start()
-        notify.ready(self._summary())
-        while True:
-            self._signalled.wait()
-            self._signalled.clear()
-            while self._signals:
-                if self._signals.pop(0) == signal.SIGHUP:
-                    self._obey_hangup()
-                else:
+        with _signals() as arrivals:
+            self.start()
+            notify.ready(self._summary())
+            while True:
+                numbers = set(os.read(arrivals, 256))
+                if numbers & {signal.SIGTERM, signal.SIGINT}:
                     self.stop()
                     return
+                if signal.SIGHUP in numbers:  # twenty of them ask for the same
+                    self._obey_hangup()
 
     def _obey_hangup(self) -> None:
         """Reload; whatever is wrong with the edit or the ledger, the daemon goes on as it was."""
-        while self._signals[:1] == [signal.SIGHUP]:  # those that came meanwhile ask for the same
-            self._signals.pop(0)
         try:
             self.reload()
         except ConfigError:
             pass  # told where it was found
         except Exception:
             logger.exception("reload.failed", file=str(self._path))
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self._signals.append(number)
-        self._signalled.set()
 
     def start(self) -> None:
         """Begin everything; returns once it works."""
@@ -268,6 +259,26 @@ class Service:
         if not self._polls.sources:
             return f"idle: {app.why_idle(self.config)}"
         return f"{len(self._polls.sources)} sources, {len(self._workers)} sinks"
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[int]:
+    """A descriptor from which the numbers of arriving signals can be read, one byte each.
+
+    A main thread that waits on a lock does not reliably learn of a signal (seen: a SIGTERM that did nothing until the
+    next one came). The byte is written at once, by whichever thread was interrupted.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    try:
+        yield reading
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(reading)
+        os.close(writing)
 
 
 def _is_same(old: SinkSetup, new: SinkSetup | None) -> bool:

@@ -181,7 +181,7 @@ def test_waiting_dead_letters_outlive_everything(tmp_path, time):
     from tests.scripted import refusing
 
     with Ferry(tmp_path) as ferry:
-        ferry.script().behave = refusing(b'"n":150,')
+        ferry.script().behave = refusing(b'"n":150}')
         ferry.open()
         live(ferry, time, range(1, 4))
         time.move_to("2026-06-01")
