@@ -13,6 +13,7 @@ from threading import Event
 from typing import Any
 
 import sqlalchemy as sa
+from tests.scripted import SCRIPTS, Script
 
 from eventferry import app, clock
 from eventferry.config import Config
@@ -27,7 +28,6 @@ from eventferry.ledger.sinks import SinkRow
 from eventferry.pipeline.deliver import SinkWorker
 from eventferry.pipeline.run import RunReport, run_once
 from eventferry.service import carry_out
-from tests.scripted import SCRIPTS, Script
 
 HOUR = "2026/01/02/03"
 
@@ -191,7 +191,8 @@ class Ferry:
     @contextmanager
     def working(self, *names: str) -> Iterator[dict[str, SinkWorker]]:
         """Workers for these sinks (all of them where none is named), stopped in the end."""
-        workers = {name: SinkWorker(self.ledger, self.setups[name]) for name in names or self.setups}
+        ledger = self.ledger
+        workers = {name: SinkWorker(ledger, self.setups[name]) for name in names or self.setups}
         for worker in workers.values():
             worker.start()
         try:

@@ -24,10 +24,10 @@ from eventferry.ledger import Ledger, alerts, log, open_ledger, sinks, sources
 from eventferry.ledger.sinks import SinkRow
 from eventferry.logs import get_logger, set_redactor
 from eventferry.pipeline import source as source_at_work
-from eventferry.pipeline.deliver import SinkSetup
 from eventferry.pipeline.index import Indexer
 from eventferry.pipeline.material import Limits
 from eventferry.pipeline.record import Rules, hold
+from eventferry.pipeline.setup import SinkSetup
 from eventferry.pipeline.source import Source
 from eventferry.query import Transform
 from eventferry.sink import Sink

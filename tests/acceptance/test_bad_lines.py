@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tests.acceptance.hostile import MIB, carry
+from tests.acceptance.hostile import CHECKOUT, MIB, carry
 from tests.builders import Ferry, event, events
 from tests.scripted import refusing
 
@@ -131,6 +131,16 @@ def test_a_line_of_a_million_keys_meets_the_limit_of_a_line(tmp_path: Path) -> N
     assert found.body == event(0) + event(2)
     assert [row[2:] for row in found.bad] == [(len(line), "longer than 1 MiB")]
     assert carry(tmp_path / "b", {"a.ndjson": content}, max_line="16MiB").body == content
+
+
+def test_nothing_that_is_shipped_fixes_the_seed_of_hashes() -> None:
+    """Keys that were chosen to collide need to know the seed; Python draws a new one for each process."""
+    shipped = [path for folder in ("systemd", "daemon", "sinks") for path in (CHECKOUT / folder).rglob("*")]
+    texts = [
+        path.read_bytes() for path in [CHECKOUT / "Makefile", *shipped] if path.is_file() and path.suffix != ".pyc"
+    ]
+    assert len(texts) > 100
+    assert not any(b"PYTHONHASHSEED" in text for text in texts)
 
 
 def test_the_longest_line_is_an_event_and_one_byte_more_is_not(tmp_path: Path) -> None:

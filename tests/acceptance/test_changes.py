@@ -1,7 +1,6 @@
 """Files that change after they were delivered: touched, grown, replaced, put back."""
 
 import pytest
-
 from tests.builders import HOUR, Ferry, event, events, numbers, put
 
 KEY = f"{HOUR}/a.ndjson"

@@ -4,9 +4,10 @@ import statistics
 import threading
 import time
 
-from eventferry.sink import SinkUnavailable
 from tests.builders import HOUR, Ferry, events, numbers, wait_until
 from tests.scripted import hang, unavailable
+
+from eventferry.sink import SinkUnavailable
 
 RUNS = 20
 

@@ -1,9 +1,9 @@
 """Names are identity: editing the configuration never resets memory, and never resends everything by surprise."""
 
 import pytest
+from tests.builders import HOUR, Ferry, event, events, numbers
 
 from eventferry.errors import ConfigError
-from tests.builders import HOUR, Ferry, event, events, numbers
 
 
 def used(ferry: Ferry) -> Ferry:

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
+from tests.builders import HOUR, Ferry, events, numbers, wait_until
+from tests.scripted import hang, take
 
 from eventferry.errors import ConfigError
 from eventferry.ledger import requests
 from eventferry.ledger import tables as t
 from eventferry.service import Service
 from eventferry.service.reload import get_loaded
-from tests.builders import HOUR, Ferry, events, numbers, wait_until
-from tests.scripted import hang, take
 
 
 @contextmanager
@@ -42,35 +42,33 @@ def next_run(service: Service) -> object:
 
 def test_a_reload_says_what_changed_and_moves_the_next_run(tmp_path):
     """A shorter interval is at work at once."""
-    with Ferry(tmp_path) as ferry:
-        with serving(ferry) as service:
-            wait_until(lambda: ferry.rows(sa.select(t.runs.c.id).where(t.runs.c.finished_ms.is_not(None))))
-            wait_until(lambda: next_run(service) is not None)
-            before = next_run(service)
-            ferry.sources["events"]["interval"] = "5m"
-            assert reload(ferry, service) == ["sources.events.interval: 10m → 5m"]
-            assert next_run(service) < before
+    with Ferry(tmp_path) as ferry, serving(ferry) as service:
+        wait_until(lambda: ferry.rows(sa.select(t.runs.c.id).where(t.runs.c.finished_ms.is_not(None))))
+        wait_until(lambda: next_run(service) is not None)
+        before = next_run(service)
+        ferry.sources["events"]["interval"] = "5m"
+        assert reload(ferry, service) == ["sources.events.interval: 10m → 5m"]
+        assert next_run(service) < before
 
 
 def test_a_broken_edit_changes_nothing_and_says_why(tmp_path):
-    """The old configuration stays at work; the problems are kept for `status`, told, and over with the next good edit."""
-    with Ferry(tmp_path) as ferry:
-        with serving(ferry) as service:
-            good = ferry.path.read_text()
-            ferry.path.write_text(good.replace('name = "out"', 'name = "out"\nconcurency = 3'))
-            with pytest.raises(ConfigError, match="concurency"):
-                service.reload()
-            with ferry.ledger.read() as tx:
-                loaded = get_loaded(tx)
-            assert loaded is not None
-            assert "concurency" in loaded.problems[0]
-            assert "config.refused" in ferry.conditions()
-            ferry.put(f"{HOUR}/a.ndjson", events(5))
-            service.run_now(None)
-            ferry.script().await_taken(5)
-            ferry.path.write_text(good)
-            assert service.reload() == []
-            assert ferry.conditions() == {}
+    """The old configuration stays at work; its problems are kept for `status`, told, and over with the next edit."""
+    with Ferry(tmp_path) as ferry, serving(ferry) as service:
+        good = ferry.path.read_text()
+        ferry.path.write_text(good.replace('name = "out"', 'name = "out"\nconcurency = 3'))
+        with pytest.raises(ConfigError, match="concurency"):
+            service.reload()
+        with ferry.ledger.read() as tx:
+            loaded = get_loaded(tx)
+        assert loaded is not None
+        assert "concurency" in loaded.problems[0]
+        assert "config.refused" in ferry.conditions()
+        ferry.put(f"{HOUR}/a.ndjson", events(5))
+        service.run_now(None)
+        ferry.script().await_taken(5)
+        ferry.path.write_text(good)
+        assert service.reload() == []
+        assert ferry.conditions() == {}
 
 
 @pytest.mark.parametrize("mistake", ["unknown sink", "moved store", "bad options", "other state_dir"])
@@ -177,19 +175,18 @@ def test_a_sink_that_is_removed_gets_nothing_more(tmp_path):
 
 def test_a_request_to_reload_is_answered_with_the_problems(tmp_path):
     """`eventferry reload --wait` learns from the daemon what is wrong with the edit."""
-    with Ferry(tmp_path) as ferry:
-        with serving(ferry):
-            ferry.path.write_text("instance = 5")
-            with ferry.ledger.write() as tx:
-                number = requests.ask(tx, "reload")
+    with Ferry(tmp_path) as ferry, serving(ferry):
+        ferry.path.write_text("instance = 5")
+        with ferry.ledger.write() as tx:
+            number = requests.ask(tx, "reload")
 
-            def answer() -> requests.Request:
-                with ferry.ledger.read() as tx:
-                    return requests.get(tx, number)
+        def answer() -> requests.Request:
+            with ferry.ledger.read() as tx:
+                return requests.get(tx, number)
 
-            wait_until(lambda: answer().done_ms is not None, 5)
-            assert answer().ok is False
-            assert "instance" in (answer().result or "")
+        wait_until(lambda: answer().done_ms is not None, 5)
+        assert answer().ok is False
+        assert "instance" in (answer().result or "")
 
 
 def test_stopping_while_a_sink_hangs_keeps_to_the_stop_timeout(tmp_path):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = [sys.executable, "-m", "eventferry"]
+CHECKOUT = Path(__file__).resolve().parents[2]
 WORDS = ["pageView", "click", "ünïcödé ☃ 漢字", 'quote " and \\ backslash', "tab\\tnewline\\n", ""]
 
 BASE: dict[str, Any] = {
@@ -176,7 +177,14 @@ class Daemon:
         self.stage = stage
         self.log = stage.folder / f"daemon-{len(stage.daemons):03d}.log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=CHECKOUT,  # so that a sink may be a function of these tests
+                env={**os.environ, "FAULTS_FOLDER": str(stage.folder)},
+            )
         self.pid = self.process.pid
 
     @property

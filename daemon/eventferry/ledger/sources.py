@@ -121,7 +121,9 @@ def note_relisted(tx: sa.Connection, source_id: int, foreign_keys: int) -> None:
 
 def relist_due_ms(tx: sa.Connection, source_id: int, every_ms: int) -> int:
     """When the whole store is to be listed next: so long after the last time, or after the source was first seen."""
-    row = tx.execute(sa.select(t.sources.c.relisted_ms, t.sources.c.created_ms).where(t.sources.c.id == source_id)).one()
+    row = tx.execute(
+        sa.select(t.sources.c.relisted_ms, t.sources.c.created_ms).where(t.sources.c.id == source_id)
+    ).one()
     return int(row.relisted_ms or row.created_ms) + every_ms
 
 

@@ -90,11 +90,19 @@ class Polls:
 
     def _schedule(self, source: Source) -> None:
         """The next run, due by the last finish, and the next full listing: a restart forgets neither."""
+        self._schedule_relist(source, dt.timedelta(0))
+        self._schedule_polls(source)
+
+    def _schedule_relist(self, source: Source, pause: dt.timedelta) -> None:
         settings = source.settings
         with self._ledger.read() as tx:
             relist_ms = sources.relist_due_ms(tx, source.id, int(settings.relist.total_seconds() * 1000))
         relist = min(clock.from_ms(relist_ms), clock.now() + settings.relist)  # the clock may have been wrong
-        self._add("relist", source.name, DateTrigger(max(relist, clock.now())), full=True)
+        # One that failed or was cut short by max_files goes on with the next run, not at once.
+        self._add("relist", source.name, DateTrigger(max(relist, clock.now() + pause)), full=True)
+
+    def _schedule_polls(self, source: Source) -> None:
+        settings = source.settings
         if (expression := settings.scheduler_cron) is not None:
             trigger = CronTrigger.from_crontab(expression, timezone=ZoneInfo(settings.timezone))
             trigger.jitter = int(settings.jitter.total_seconds()) or None
@@ -146,8 +154,11 @@ class Polls:
         if current is None or self._stopping.is_set():
             return
         settings = current.source.settings
-        if full or settings.cron is not None:
-            self._schedule(current.source)
+        if full:
+            self._schedule_relist(current.source, settings.interval)
+        if settings.cron is not None:
+            if self._scheduler.get_job(f"poll:{name}") is None:  # a run in between took its place
+                self._schedule_polls(current.source)
         else:
             jitter = dt.timedelta(seconds=random.uniform(0, settings.jitter.total_seconds()))  # noqa: S311
             self._at(name, clock.now() + settings.interval + jitter)

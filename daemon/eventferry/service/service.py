@@ -20,7 +20,8 @@ from eventferry.errors import ConfigError, UsageError
 from eventferry.ledger import Ledger, prune
 from eventferry.ledger.database import set_meta
 from eventferry.logs import configure_logs, get_logger
-from eventferry.pipeline.deliver import SinkSetup, SinkWorker
+from eventferry.pipeline.deliver import SinkWorker
+from eventferry.pipeline.setup import SinkSetup
 from eventferry.service import carry_out, watch
 from eventferry.service.digest import at_time_of_day, compose_all_well
 from eventferry.service.polls import Polls

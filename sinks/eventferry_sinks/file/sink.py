@@ -47,7 +47,7 @@ class FileSink(Sink[FileOptions]):
     Options = FileOptions
     guarantee = Guarantee.EFFECTIVELY_ONCE
     max_concurrency = 4
-    limits = BatchLimits(max_events=50_000, max_bytes=16 * 1024 * 1024)
+    limits = BatchLimits(max_events=50_000, max_bytes=8 * 1024 * 1024)
 
     _durable: frozenset[Path] | set[Path] = frozenset()
 

@@ -1,13 +1,13 @@
 """What people send once more: dead letters, replays; and what they ask of the daemon."""
 
 import pytest
+from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
+from tests.scripted import raising, refusing, take
 
 from eventferry.errors import UsageError
 from eventferry.ledger import requests
 from eventferry.service import carry_out
 from eventferry.sink import SinkMisconfigured
-from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
-from tests.scripted import raising, refusing, take
 
 DAY = {"from": "2026-01-02", "to": "2026-01-02"}
 

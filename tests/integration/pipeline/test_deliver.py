@@ -4,12 +4,12 @@ import json
 
 import freezegun
 import pytest
+from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
+from tests.scripted import commit_then_raise, first, hang, raising, take, unavailable
 
 from eventferry import clock
 from eventferry.pipeline.outcome import backoff_ms
 from eventferry.sink import SinkMisconfigured, SinkUnavailable
-from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
-from tests.scripted import commit_then_raise, first, hang, raising, take, unavailable
 
 
 def ready(ferry: Ferry, count: int = 25, most: int = 10) -> Ferry:
@@ -57,7 +57,7 @@ def test_a_retry_repeats_the_id_and_the_bytes(tmp_path):
 
 
 def test_an_answer_that_was_lost_costs_a_repeat_under_the_same_id(tmp_path):
-    """What the sink took although the call failed is sent again under the same id: a sink that knows ids has it once."""
+    """What the sink took although the call failed comes again under the same id: a sink that knows ids has it once."""
     with Ferry(tmp_path) as ferry:
         ferry.script().behave = first(1, commit_then_raise(SinkUnavailable("connection reset")))
         ready(ferry).deliver()
@@ -71,7 +71,8 @@ def test_back_off_grows_is_capped_and_never_undercuts_the_sinks_own_wish():
     for attempt in range(1, 40):
         ceiling = min(600.0, 2.0 ** (attempt - 1))
         waits = [backoff_ms(attempt, 1.0, 600.0, None) for _ in range(50)]
-        assert 0 < min(waits) and max(waits) <= max(ceiling, 0.5) * 1000
+        assert min(waits) > 0
+        assert max(waits) <= max(ceiling, 0.5) * 1000
     assert min(backoff_ms(1, 1.0, 600.0, 30.0) for _ in range(50)) >= 30_000
     assert max(backoff_ms(30, 1.0, 600.0, None) for _ in range(200)) > 300_000
 
@@ -101,7 +102,7 @@ def test_people_are_told_of_a_sink_that_keeps_failing_and_of_its_recovery(tmp_pa
 
 
 def test_a_kill_during_a_call_is_an_unknown_outcome_resent_under_the_same_id(tmp_path):
-    """What a kill -9 leaves as `sending` is sent again after the restart: the same id, the same bytes, marked unknown."""
+    """What a kill -9 leaves as `sending` is sent again after the restart: same id, same bytes, marked unknown."""
     with Ferry(tmp_path / "one") as ferry:
         ferry.script().behave = hang
         with ready(ferry).working():
@@ -133,7 +134,7 @@ def test_a_misconfigured_sink_is_held_once_and_recovers_by_its_probe(tmp_path):
 
 
 def test_a_hanging_call_is_abandoned_at_its_deadline_and_its_late_result_changes_nothing(tmp_path):
-    """After the deadline the outcome is unknown, the one zombie makes the sink stuck, its late return repeats nothing."""
+    """After the deadline the outcome is unknown, one zombie makes the sink stuck, its late return repeats nothing."""
     with Ferry(tmp_path) as ferry:
         ferry.sinks["out"]["timeout"] = "50ms"
         ferry.script().behave = first(1, hang)
@@ -250,14 +251,13 @@ def test_a_short_batch_waits_for_more_until_it_is_old_enough(tmp_path):
 
 def test_waiting_for_idle_sees_what_was_appended_just_before(tmp_path):
     """Idle after a wake-up means that everything in the log at that moment was dealt with."""
-    with Ferry(tmp_path) as ferry:
-        with ready(ferry, 1).working() as workers:
-            for number in range(1, 30):
-                ferry.put(f"{HOUR}/{number:03}.ndjson", event(number))
-                ferry.index()
-                workers["out"].wake()
-                assert workers["out"].wait_idle(10)
-                assert len(ferry.script().lines()) == number + 1
+    with Ferry(tmp_path) as ferry, ready(ferry, 1).working() as workers:
+        for number in range(1, 30):
+            ferry.put(f"{HOUR}/{number:03}.ndjson", event(number))
+            ferry.index()
+            workers["out"].wake()
+            assert workers["out"].wait_idle(10)
+            assert len(ferry.script().lines()) == number + 1
 
 
 def test_two_sources_take_turns(tmp_path):

@@ -5,9 +5,9 @@ import os
 
 import freezegun
 import pytest
+from tests.builders import HOUR, Ferry, event, events, numbers, put
 
 from eventferry import clock
-from tests.builders import HOUR, Ferry, event, events, numbers, put
 
 
 def keys(ferry: Ferry, *, full: bool = False, source: str = "events") -> list[str]:
@@ -95,7 +95,7 @@ def test_a_limited_run_does_not_move_the_listing_past_what_it_left(tmp_path):
         for name in names:
             ferry.put(name, event(1))
         ferry.open()
-        assert sum((keys(ferry) for _ in range(5)), []) == names
+        assert [key for _ in range(5) for key in keys(ferry)] == names
 
 
 def test_foreign_keys_neither_stall_nor_enter(tmp_path):
@@ -167,7 +167,7 @@ def test_a_marker_counts_for_its_whole_folder_whatever_lies_between(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "start, taken", [("earliest", {"old", "today"}), ("2026-03-01", {"today"}), ("latest", set())], ids=str
+    "start, taken", [("earliest", ["old", "today"]), ("2026-03-01", ["today"]), ("latest", [])], ids=str
 )
 def test_where_a_new_source_begins(tmp_path, start, taken):
     """Earliest, a date (by the date in the key), or only what appears from now on."""
@@ -177,7 +177,7 @@ def test_where_a_new_source_begins(tmp_path, start, taken):
         ferry.put("2026/03/01/00/today.ndjson", event(2), age=7200)
         ferry.open()
         found = keys(ferry)
-        assert {key.rpartition("/")[2].partition(".")[0] for key in found} == taken
+        assert sorted(key.rpartition("/")[2].partition(".")[0] for key in found) == taken
         time.tick(dt.timedelta(minutes=5))
         ferry.put("2026/02/27/00/backfill.ndjson", event(3), age=60)
         ferry.put("2026/03/01/12/new.ndjson", event(4), age=60)

@@ -8,11 +8,11 @@ from concurrent.futures import Executor
 import freezegun
 import pytest
 import sqlalchemy as sa
+from tests.builders import HOUR, Ferry, event, events, numbers, put
 
 from eventferry.execution import make_executor
 from eventferry.ledger import tables as t
 from eventferry.pipeline.index import Indexer
-from tests.builders import HOUR, Ferry, event, events, numbers, put
 
 
 def positions(ferry: Ferry) -> list[tuple[int, str, int]]:

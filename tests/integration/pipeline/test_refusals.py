@@ -3,8 +3,6 @@
 import math
 
 import pytest
-
-from eventferry.sink import SinkUnavailable
 from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
 from tests.scripted import (
     buggy,
@@ -16,6 +14,8 @@ from tests.scripted import (
     take,
     too_large,
 )
+
+from eventferry.sink import SinkUnavailable
 
 POISON = b"poison"
 
@@ -49,7 +49,8 @@ def test_one_event_that_is_too_large_alone_becomes_a_dead_letter(tmp_path):
         ready(ferry, events(10) + event(10, pad="x" * 5000) + events(10, 11)).deliver()
         assert numbers(ferry.script().lines()) == [n for n in range(21) if n != 10]
         (letter,) = ferry.letters()
-        assert (letter.kind, letter.place, letter.body) == ("too_large", f"{HOUR}/a.ndjson:11", event(10, pad="x" * 5000))
+        assert (letter.kind, letter.place) == ("too_large", f"{HOUR}/a.ndjson:11")
+        assert letter.body == event(10, pad="x" * 5000)
 
 
 @pytest.mark.parametrize("where", [0, 61_803, 99_999])

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.builders import Ferry, event, events
 
 from eventferry.ledger.identity import batch_id, batch_id_of
 from eventferry.ledger.log import first_position_dated, pack_holes, segments_after, segments_between, unpack_holes
 from eventferry.sink import Part
-from tests.builders import Ferry, event, events
 
 EDGES = st.lists(st.tuples(st.integers(0, 2**62), st.integers(0, 2**62)), max_size=50).map(tuple)
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import freezegun
 import pytest
 import sqlalchemy as sa
+from tests.builders import Ferry, events, numbers
 
 from eventferry import clock
 from eventferry.ledger import log, sinks
 from eventferry.ledger import tables as t
 from eventferry.ledger.prune import prune
-from tests.builders import Ferry, events, numbers
 
 DAY_MS = 86_400_000
 

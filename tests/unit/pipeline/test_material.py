@@ -178,7 +178,7 @@ def leaves(material: Material) -> list[Material]:
 @settings(max_examples=100, deadline=None)
 @given(made=files(), name=st.sampled_from(sorted(TRANSFORMS)), size=st.integers(30, 500))
 def test_halves_share_out_every_event_and_byte_and_can_be_rebuilt(made, name, size):
-    """Halved down to single events, nothing is lost or doubled; each half has its own id, place and rebuildable bytes."""
+    """Halved down to single events, nothing is lost or doubled; each half has its own id, place and bytes."""
     log, transform = Log(made, size), TRANSFORMS[name]
     for material, _ in cut_all(log, transform, Limits(1000, 10**6, 10**9)):
         found = leaves(material)
