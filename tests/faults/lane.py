@@ -99,14 +99,14 @@ class Lane:
     def drain(self, seconds: float = 60.0) -> None:
         """No more kills: everything must arrive by itself, then the daemon stops cleanly."""
         wait_until(lambda: not self._missing(), "the sinks have everything", seconds, every=0.1)
-        wait_until(self._is_recorded, "every batch has an end", seconds, every=0.1)
+        wait_until(self.stage.has_nothing_left, "every batch has an end", seconds, every=0.1)
         assert self.daemon.stop() == 0, self.daemon.tail()
 
     def settle(self) -> None:
         """No more kills, of a daemon that may have lost events: until there is nothing left that it would send."""
         self.daemon.wait_started()
         wait_until(lambda: self.daemon.events()["run.finished"] >= 2, "two runs found what there is", 60, every=0.05)
-        wait_until(self._has_nothing_left, "nothing is left to send", 60, every=0.05)
+        wait_until(self.stage.has_nothing_left, "nothing is left to send", 60, every=0.05)
         assert self.daemon.stop() == 0, self.daemon.tail()
 
     # -- instants -----------------------------------------------------------------------------------------------------
@@ -156,23 +156,6 @@ class Lane:
             if path not in self._filed:
                 self._filed[path] = path.read_bytes().count(b"\n")
         return 2 * self.stage.events - sum(self._filed.values()) - self.journal.events
-
-    def _open(self) -> int:
-        return self.stage.ask(
-            "SELECT count(*) FROM batches WHERE state IN ('planned', 'sending', 'waiting', 'suspect')"
-        )[0][0]
-
-    def _has_nothing_left(self) -> bool:
-        return self.stage.ask(
-            "SELECT (SELECT min(position) FROM cursors) = (SELECT max(position) FROM segments)"
-            " AND (SELECT max(left_events) FROM cursors) = 0"
-            " AND (SELECT count(*) FROM batches WHERE state IN ('planned', 'sending', 'waiting', 'suspect')) = 0"
-        ) == [(1,)]
-
-    def _is_recorded(self) -> bool:
-        delivered = "SELECT sum(events) FROM batches WHERE state = 'delivered' GROUP BY sink_id"
-        totals = [row[0] for row in self.stage.ask(delivered)]
-        return self._open() == 0 and len(totals) == 3 and min(totals) >= self.stage.events
 
     def _note(self, kind: str, missing: int) -> None:
         self.tally.kills += 1

@@ -144,6 +144,15 @@ class Stage:
             )
         return []
 
+    def has_nothing_left(self) -> bool:
+        """Whether every cursor is at the end of the log and every batch has an end."""
+        return self.ask(
+            "SELECT (SELECT min(position) FROM cursors) = (SELECT max(position) FROM segments)"
+            " AND (SELECT max(left_events) FROM cursors) = 0"
+            " AND (SELECT count(*) FROM batches WHERE state IN ('planned', 'sending', 'waiting', 'suspect')) = 0"
+            " AND (SELECT count(*) FROM objects WHERE state = 'seen') = 0"
+        ) == [(1,)]
+
     @contextlib.contextmanager
     def locked(self, seconds: float = 10.0) -> Iterator[None]:
         """Hold the ledger's write lock: no outcome can be recorded in the meantime."""

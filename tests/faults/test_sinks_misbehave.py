@@ -48,10 +48,9 @@ def assert_exact(found, *sinks):
 
 def drain(stage, journal, daemon, *sinks):
     """Wait until all has arrived and is recorded, stop, count."""
-    waiting = "SELECT count(*) FROM batches WHERE state IN ('planned', 'sending', 'waiting', 'suspect')"
     wait_until(lambda: journal.events >= stage.events or not journal.arrivals, "the receiver has everything", 60)
     wait_until(lambda: "file" not in sinks or stage.filed_events() >= stage.events, "the files hold everything", 60)
-    wait_until(lambda: stage.ask(waiting)[0][0] == 0, "every batch has an end", 60)
+    wait_until(stage.has_nothing_left, "every batch has an end", 60)
     assert daemon.stop() == 0, daemon.tail()
     assert_exact(stage.count(), *sinks)
 
@@ -79,7 +78,7 @@ def test_a_server_that_keeps_a_call_open_is_left_at_the_deadline(server, stage, 
         with stage.running() as daemon:
             wait_until(lambda: stage.filed_events() == stage.events, "the healthy sink has everything", 10)
             wait_until(lambda: daemon.events()["batch.postponed"] >= 2, "two attempts ended at their deadline", 15)
-            attempted = stage.ask("SELECT id FROM batches JOIN sinks ON sinks.id = sink_id WHERE name = 'http'")
+            attempted = stage.ask("SELECT batches.id FROM batches JOIN sinks ON sinks.id = sink_id WHERE name = 'http'")
             assert len(attempted) == 1
             stage.configure({"file": file_sink(stage), "http": http_sink(receiver.url)})
             daemon.signal(signal.SIGHUP)
@@ -199,7 +198,6 @@ def test_a_stop_waits_for_a_call_that_ends_in_time(stage, journal):
         daemon = stage.start()
         wait_until(journal.held.is_set, "the receiver holds a request")
         daemon.signal(signal.SIGTERM)
-        wait_until(lambda: b"stopping" in daemon.log.read_bytes() or True, "the stop began")
         journal.release()
         assert daemon.process.wait(10) == 0
         with stage.running() as daemon:
@@ -231,7 +229,7 @@ def test_a_plugin_that_hangs_is_abandoned_and_hurts_nobody(stage):
     daemon = stage.start()
     daemon.wait_started()
     wait_until(lambda: stage.filed_events() == stage.events, "the healthy sink has everything", 10)
-    wait_until(lambda: daemon.events()["call.abandoned"] >= 2, "calls are abandoned", 15)
+    wait_until(lambda: daemon.events()["call.abandoned"], "a call is abandoned", 15)
     reload_and_wait(stage, daemon, {**sinks, "file": file_sink(stage, timeout="50s")}, seconds=5)
     began = time.monotonic()
     assert daemon.stop() == 0 and time.monotonic() - began < 4.5
@@ -297,7 +295,7 @@ def test_a_second_daemon_on_the_same_ledger_leaves(stage):
 
 
 def test_a_frozen_daemon_goes_on_where_it_stood(stage, journal):
-    """SIGSTOP for longer than every deadline, in the middle of a call: afterwards all drains, repeats are whole batches."""
+    """SIGSTOP for longer than every deadline, in the middle of a call: afterwards all drains, in whole batches."""
     stage.add_files(2, 300)
     journal.hold(3)
     with receiving(journal.take) as receiver:

@@ -10,7 +10,7 @@ from eventferry import clock
 from eventferry.errors import ConfigError, UsageError
 from eventferry.ledger import Ledger, alerts, batches, dead_letters, objects, replay, requests, sinks, sources
 from eventferry.logs import get_logger
-from eventferry.pipeline.index import RELEASED
+from eventferry.pipeline.ending import RELEASED
 from eventferry.pipeline.letters import close_if_none_left
 from eventferry.query import Transform
 
