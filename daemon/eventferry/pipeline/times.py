@@ -56,7 +56,7 @@ def to_epoch_ms(value: object) -> int | None:
 
 def _parse(text: str) -> int | None:
     # Python would read a string of digits such as "2012121812345" as a date; it is more likely a number in quotes.
-    if text[4:5] != "-" and text[8:9] != "T":
+    if (text[4:5] != "-" and text[8:9] != "T") or "\0" in text:  # it also stops reading at a NUL
         return None
     try:
         moment = dt.datetime.fromisoformat(text)

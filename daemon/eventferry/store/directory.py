@@ -20,6 +20,8 @@ _FILE = os.O_RDONLY | os.O_NONBLOCK | _BELOW
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # Made by mkfs at the root of a file system, readable by root only, never a place for events.
 _NOT_EVENTS = "lost+found/"
+# A listing holds a descriptor for each directory on its way down; what lies deeper is passed over and counted.
+DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class DirectoryStore:
                 name = next(level.names, None)
                 if name is None:
                     os.close(stack.pop().fd)
+                elif name.endswith("/") and len(stack) >= DEEPEST:
+                    self.skipped_names += 1
                 elif name.endswith("/"):
                     below = self._descend(level, name, window)
                     if below is not None:

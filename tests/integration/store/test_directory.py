@@ -218,3 +218,20 @@ def _as_nobody(root: Path) -> list[str]:
     finally:
         os.setresuid(0, 0, 0)
     return said
+
+
+def test_a_bottomless_folder_stalls_nobody(tmp_path: Path) -> None:
+    """Folders nested deeper than any layout are passed over and counted; the files beside them are listed."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_bytes(b"{}\n")
+    (tmp_path / "z").write_bytes(b"{}\n")
+    fd = os.open(tmp_path / "a", os.O_RDONLY)
+    for _ in range(150):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    store = DirectoryStore(tmp_path)
+    assert [found.key for found in store.list()] == ["a/x", "z"]
+    assert store.skipped_names == 1

@@ -123,3 +123,8 @@ def test_an_odd_line_has_its_next_usable_time() -> None:
     assert decoder.of_odd_line(b'{"event_timestamp":1e400,"timestamp":7}') == 7
     assert decoder.of_odd_line(b'{"event_timestamp":' + b"1" * 5000 + b',"keen":{"timestamp":8}}') == 8
     assert decoder.of_odd_line(b'{"event_timestamp":1e400}') is None
+
+
+def test_a_time_with_a_nul_in_it_is_none():
+    """What follows a NUL is not looked at by Python's own parser, so such a text is no time."""
+    assert to_epoch_ms("2026-01-01T00:00:00Z\0junk") is None
