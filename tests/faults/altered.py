@@ -17,6 +17,7 @@ from typing import Any
 
 from eventferry.ledger import sinks
 from eventferry.pipeline import deliver, record
+from eventferry.pipeline.cargo import Cargo
 from eventferry.pipeline.outcome import Ending, Verdict
 from eventferry.sink import SinkUnavailable
 from eventferry_sinks.duckdb.sink import DuckdbSink
@@ -51,7 +52,7 @@ def random_id() -> None:
 
 
 def cursor_first() -> None:
-    write_down = Worker._write_down
+    write_down = Cargo._write_down
 
     def move_and_write_down(self: Any, source: Any, sink: Any, cursor: Any, material: Any) -> Any:
         position, byte = material.end
@@ -60,7 +61,7 @@ def cursor_first() -> None:
             sinks.move_cursor(tx, self.setup.id, source.id, position, byte, left)
         return write_down(self, source, sink, cursor, material)
 
-    Worker._write_down = move_and_write_down
+    Cargo._write_down = move_and_write_down
 
 
 def lost_replies() -> None:

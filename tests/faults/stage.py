@@ -191,6 +191,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # so that nothing it started can outlive the test
                 cwd=CHECKOUT,  # so that a sink may be a function of these tests
                 env={**os.environ, "FAULTS_FOLDER": str(stage.folder)},
             )
@@ -240,9 +241,10 @@ class Daemon:
         return self.process.wait(seconds)
 
     def end(self) -> None:
-        if self.is_alive:
-            self.signal(signal.SIGCONT)
-            self.kill()
+        """Leave nothing of it behind, neither its workers nor what a tracer in front of it would set free."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait(10)
 
 
 def children_of(pid: int) -> list[tuple[int, str]]:

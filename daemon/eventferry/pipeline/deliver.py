@@ -23,6 +23,8 @@ from eventferry.sink import Batch
 logger = get_logger()
 
 IDLE_SECONDS = 60.0
+# A read of the store that takes longer than this hangs, and people are told.
+HANGING_SECONDS = 600.0
 LEDGER_RETRY_SECONDS = 1.0
 
 
@@ -51,6 +53,7 @@ class SinkWorker:
         self._cargo = Cargo(ledger, setup)
         self._unsettled: list[Reply] = []  # endings that could not be written down yet
         self._recovered = False
+        self._looking_since: float | None = None  # while it reads the store and the ledger
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._waking = threading.Lock()
@@ -92,8 +95,10 @@ class SinkWorker:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether calls that never returned occupy every slot."""
-        return not self._stopping.is_set() and len(self._zombies) >= self.setup.concurrency
+        """Whether calls that never returned occupy every slot, or a read of the store does not come back."""
+        since = self._looking_since
+        is_hanging = since is not None and clock.monotonic() - since > HANGING_SECONDS
+        return not self._stopping.is_set() and (is_hanging or len(self._zombies) >= self.setup.concurrency)
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -101,8 +106,10 @@ class SinkWorker:
         while not (self._stopping.is_set() and not self._busy):
             seen = self._wakes
             try:
+                self._looking_since = clock.monotonic()
                 self._recover()
                 self._advance()
+                self._looking_since = None
                 if not (self._stopping.is_set() and not self._busy):  # settling may have ended what was waited for
                     self._receive(seen)
             except Exception as error:

@@ -24,8 +24,8 @@ def alert_stuck(tx: sa.Connection, workers: dict[str, SinkWorker]) -> None:
             cause=f"sink.stuck:{name}",
             level="error",
             event="sink.stuck",
-            subject=f"Sink {name} is stuck: its calls never return",
-            detail=f"Calls outlasted their deadline of {worker.setup.timeout:g} s and still run.",
+            subject=f"Sink {name} is stuck: a call never returns",
+            detail=f"Calls outlasted their deadline of {worker.setup.timeout:g} s, or a read of the store hangs.",
             command="systemctl restart eventferry",
             fields={"sink": name},
         )
