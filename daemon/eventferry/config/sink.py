@@ -43,7 +43,7 @@ class BatchConfig(Table):
 
     max_events: Annotated[Count | None, BeforeValidator(lambda value: None if value == "" else value)] = None
     max_bytes: OptionalSize = None
-    max_read: Size = 256 * 1024**2
+    max_read: Size = 64 * 1024**2
     max_wait: Duration = dt.timedelta(seconds=5)
 
 

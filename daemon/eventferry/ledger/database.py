@@ -57,6 +57,12 @@ def open_ledger(path: Path, *, migrate: bool, create: bool | None = None) -> Led
         raise LedgerError(
             f"no ledger at {path}: nothing has run here yet; start with `eventferry once` or `eventferry run`"
         )
+    used = path.with_name(f"{path.name}.used")
+    if used.exists() and (not path.exists() or path.stat().st_size == 0):
+        raise LedgerError(
+            f"ledger {path} is missing or empty, but {used.name} beside it says that there was one; restore it from a "
+            f"backup, or remove {used.name} to start anew: then everything is delivered again"
+        )
     try:
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +72,7 @@ def open_ledger(path: Path, *, migrate: bool, create: bool | None = None) -> Led
             from eventferry.ledger.migrate import migrate as run_migrations
 
             run_migrations(writer, path)
+            used.touch(mode=0o600)
         else:
             from eventferry.ledger.migrate import check_schema
 

@@ -264,7 +264,7 @@ class Cargo:
         """What could not be read before can be read again."""
         if source.id in self._missed:
             with self._ledger.write() as tx:
-                if gone.is_back(tx, source, {piece.segment.object_id for piece in material.pieces}):
+                if gone.is_back(tx, source, self.setup.name, {piece.segment.object_id for piece in material.pieces}):
                     self._missed.discard(source.id)
 
     def _newest_version(self, segment: LogSegment) -> str | None:

@@ -14,6 +14,8 @@ logger = get_logger()
 
 # A share of bad lines means something only from this many lines on.
 MIN_LINES_TO_JUDGE = 20
+# An object whose store does not answer is tried again after this long.
+STORE_RETRY_MS = 60_000
 # A person's `files release` leaves this reason on the row: deliver it in spite of what held it.
 RELEASED = "released"
 
@@ -67,7 +69,7 @@ def _decide_failure(source: Source, row: ObjectRow, failure: ScanFailure, now_ms
         return Decision("quarantined", failure.reason)
     if failure.kind in ("gone", "changed"):  # never indexed; the next listing brings what is there now
         return Decision("gone", failure.reason)
-    return Decision("later", failure.reason, now_ms + min(60_000 * 2 ** min(row.attempts, 5), 1_800_000))
+    return Decision("later", failure.reason, now_ms + STORE_RETRY_MS)
 
 
 def end_of(row: ObjectRow, outcome: Outcome, decision: Decision) -> ObjectEnd:
@@ -84,7 +86,8 @@ def end_of(row: ObjectRow, outcome: Outcome, decision: Decision) -> ObjectEnd:
 def note(tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, decision: Decision) -> None:
     """What is written of an object beside its end: a later try, samples of bad lines, alerts."""
     if decision.state == "later":
-        objects.postpone_object(tx, row.id, decision.retry_ms, decision.reason or "")
+        reason = RELEASED if row.reason == RELEASED else decision.reason  # what a person decided outlives a bad store
+        objects.postpone_object(tx, row.id, decision.retry_ms, reason or "")
         objects.uncount_attempt(tx, row.id)
         return
     if isinstance(outcome, ScanResult) and outcome.samples and decision.state != "unchanged":

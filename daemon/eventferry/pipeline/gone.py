@@ -32,7 +32,7 @@ def give_up(
     tx: sa.Connection, setup: Setup, source: Source, lost: LogSegment, reason: str, row: BatchRow | None
 ) -> bool:
     """Note that a range cannot be read; True once it has been so for `gone_after` and was given up."""
-    cause = f"file.gone:{source.name}:{lost.object_id}"
+    cause = f"file.gone:{source.name}:{setup.rules.name}:{lost.object_id}"
     alerts.open_condition(
         tx,
         cause=cause,
@@ -65,9 +65,9 @@ def give_up(
     return True
 
 
-def is_back(tx: sa.Connection, source: Source, object_ids: Iterable[int]) -> bool:
-    """Close the alerts about objects that could be read again; whether none is left for the source."""
-    prefix = f"file.gone:{source.name}:"
+def is_back(tx: sa.Connection, source: Source, sink: str, object_ids: Iterable[int]) -> bool:
+    """Close the sink's alerts about objects that could be read again; whether none is left for the source."""
+    prefix = f"file.gone:{source.name}:{sink}:"
     missed = {each.cause for each in alerts.open_conditions(tx) if each.cause.startswith(prefix)}
     back = {f"{prefix}{object_id}" for object_id in object_ids} & missed
     for cause in back:

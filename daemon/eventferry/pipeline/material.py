@@ -203,6 +203,8 @@ def _piece(segment: LogSegment, read: Read, start: int, end: int, transform: Tra
     body, kept = frame(part, start, segment.flags, segment.holes), None
     if not transform.is_identity:
         body, kept = transform.apply(body)
+    if kept == []:  # all of it is filtered out: its bytes need not stay in memory until the batch is full
+        part = b""
     return Piece(segment, start, end, part, first_line, events, kept, body)
 
 

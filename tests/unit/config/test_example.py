@@ -123,7 +123,7 @@ def test_the_example_says_the_true_defaults() -> None:
     assert sink.model_copy(update={"batch": SinkConfig(name="k", type="console").batch}) == SinkConfig(
         name=sink.name, type=sink.type
     )
-    assert (sink.batch.max_read, sink.batch.max_wait) == (256 * 1024**2, SinkConfig(name="k", type="x").batch.max_wait)
+    assert (sink.batch.max_read, sink.batch.max_wait) == (64 * 1024**2, SinkConfig(name="k", type="x").batch.max_wait)
     assert channel == ChannelConfig(type="webhook", url=channel.options["url"])
     assert config.alerts.model_copy(update={"channels": ()}) == AlertsConfig()
     bare = Config()

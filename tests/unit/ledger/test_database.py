@@ -206,3 +206,15 @@ def test_one_daemon_per_ledger(tmp_path):
     with own_state(tmp_path, wait=True):
         pass
     assert not is_owned(tmp_path)
+
+
+def test_a_ledger_that_vanished_is_not_made_anew_silently(tmp_path):
+    """A removed or emptied ledger is refused with the remedy; to start anew a person removes the marker."""
+    path = tmp_path / "ledger.db"
+    open_ledger(path, migrate=True).close()
+    for lose in (path.unlink, lambda: path.write_bytes(b"")):
+        lose()
+        with pytest.raises(LedgerError, match=r"ledger\.db\.used"):
+            open_ledger(path, migrate=True)
+    (tmp_path / "ledger.db.used").unlink()
+    open_ledger(path, migrate=True).close()
