@@ -164,10 +164,10 @@ def pss(pid: int) -> int:
 
 def measure_all(data: Path, short: bool) -> list[Figure]:
     """Every promise in turn."""
-    count, mb, work = (5, 40, data / "work") if short else (7, 200, data / "work")
+    count, mb, work = (5, 100, data / "work") if short else (7, 300, data / "work")
     pinpoint, flat = (generate(data, profile, mb) for profile in ("pinpoint", "flat"))
     # A short run amortises its fixed costs less: it guards against a collapse, the promise is the full run's.
-    slack = 0.8 if short else 1.0
+    slack = 0.6 if short else 1.0
     print("| what | median | range | promise | kept |\n|---|---|---|---|---|", flush=True)
     found = [
         figure(

@@ -46,9 +46,10 @@ def plan_kinds(random: random.Random, kills: int) -> list[str]:
 def sinks_of(stage: Stage, url: str) -> dict[str, dict[str, Any]]:
     """The three sinks, in small batches, so that there are plenty."""
     common = {"batch": {"max_events": 150, "max_wait": "0s"}, "retry": {"first": "20ms", "max": "200ms"}}
+    large = {"max_events": 600, "max_wait": "0s"}  # every transaction opens the file anew
     return {
         "file": {"type": "file", "path": str(stage.out), **common},
-        "duckdb": {"type": "duckdb", "path": str(stage.folder / "warehouse.duckdb"), **common},
+        "duckdb": {"type": "duckdb", "path": str(stage.folder / "warehouse.duckdb"), **common, "batch": large},
         "http": {"type": "http", "url": url, "timeout": "30s", **common},
     }
 
@@ -96,7 +97,7 @@ class Lane:
         self.daemon = standby
         return bool(missing)
 
-    def drain(self, seconds: float = 60.0) -> None:
+    def drain(self, seconds: float = 120.0) -> None:
         """No more kills: everything must arrive by itself, then the daemon stops cleanly."""
         wait_until(lambda: not self._missing(), "the sinks have everything", seconds, every=0.1)
         wait_until(self.stage.has_nothing_left, "every batch has an end", seconds, every=0.1)

@@ -21,6 +21,8 @@ PACK_BYTES = 1024 * 1024
 PACK_FILES = 100
 # A worker that dies three times on the same file takes the file into quarantine, not the daemon down.
 MAX_KILLS = 3
+# A death of the daemon itself says little about the file that it was reading: power cuts and people kill daemons, too.
+MAX_INTERRUPTIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,9 @@ class Indexer:
             due = objects.due_for_index(tx, source.id)
         due = list({row.key: row for row in reversed(due)}.values())[::-1]  # of two versions the older one first
         # What was interrupted before may be what killed its worker, or the daemon: it runs alone, and not for ever.
-        suspects = [[row] for row in due if 0 < row.attempts < MAX_KILLS]
+        suspects = [[row] for row in due if 0 < row.attempts < MAX_INTERRUPTIONS]
         for row in due:
-            if row.attempts >= MAX_KILLS:
+            if row.attempts >= MAX_INTERRUPTIONS:
                 self._commit(source, self._items(source, [row]), [_killed(row.attempts)], totals)
         packs = _packs(row for row in due if not row.attempts)
         try:
@@ -152,24 +154,23 @@ class Indexer:
             return pack, submitted.future.result()
         except (BrokenProcessPool, CancelledError):
             self._replace(submitted.executor)
-        if len(pack) > 1 or self._closed:
+        was_alone = len(pack) == 1 and not self._closed
+        if not was_alone:
             with self._ledger.write() as tx:  # not each of them was at fault
                 for item in pack:
                     objects.uncount_attempt(tx, item.row.id)
-        return pack, [self._scan_suspect(source, item.row) for item in pack]
+        return pack, [self._scan_suspect(source, item.row, kills=int(was_alone)) for item in pack]
 
-    def _scan_suspect(self, source: Source, row: ObjectRow) -> Outcome:
-        """Scan one file alone until it ends or has killed its worker too often."""
-        while True:
-            with self._ledger.read() as tx:
-                kills = objects.get_object(tx, row.id).attempts
-            if kills >= MAX_KILLS:
-                return _killed(kills)
+    def _scan_suspect(self, source: Source, row: ObjectRow, kills: int) -> Outcome:
+        """Scan one file alone until it ends or has killed its worker too often; `kills` it has done already."""
+        while kills < MAX_KILLS:
             submitted = self._submit(source, [row])
             try:
                 return submitted.future.result()[0]
             except (BrokenProcessPool, CancelledError):
                 self._replace(submitted.executor)
+                kills += 1
+        return _killed(kills)
 
     def _commit(self, source: Source, pack: Sequence[ScanItem], outcomes: Sequence[Outcome], totals: Indexed) -> None:
         now = clock.now_ms()
