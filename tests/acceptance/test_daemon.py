@@ -129,7 +129,7 @@ def test_a_held_sink_and_a_quarantined_file_reach_people_once_and_so_does_the_re
 
 
 def test_an_edit_takes_effect_without_a_new_process(tmp_path):
-    """A reload starts an added sink within 5 s and moves the next run; the process stays, and a broken edit is refused."""
+    """A reload starts an added sink and moves the next run within 5 s in the same process; a broken edit is refused."""
     config = tmp_path / "config.toml"
     config.write_text(BASE.format(home=tmp_path, interval="10m"))
     put(tmp_path / "store", "2026/01/02/03/a.gz", events(10))

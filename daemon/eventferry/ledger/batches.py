@@ -116,11 +116,11 @@ def get_batch(tx: sa.Connection, seq: int) -> BatchRow:
     return BatchRow(*tx.execute(sa.select(*_COLUMNS).where(_b.seq == seq)).one())
 
 
-def open_batches(tx: sa.Connection, sink_id: int, limit: int = 64) -> list[BatchRow]:
-    """Batches without an end, in sending order."""
+def open_batches(tx: sa.Connection, sink_id: int, source_ids: Sequence[int], limit: int = 64) -> list[BatchRow]:
+    """Batches of these sources without an end, in sending order."""
     rows = tx.execute(
         sa.select(*_COLUMNS)
-        .where(_b.sink_id == sink_id, _b.state.in_(OPEN))
+        .where(_b.sink_id == sink_id, _b.state.in_(OPEN), _b.source_id.in_(list(source_ids)))
         .order_by(_b.order_position, _b.order_byte, _b.seq)
         .limit(limit)
     )
@@ -142,13 +142,14 @@ def settle_body(tx: sa.Connection, seq: int, events: int, body_bytes: int, body_
     )
 
 
-def begin_attempt(tx: sa.Connection, seq: int) -> None:
-    """Write down that an attempt begins; what it finds as `sending` after a crash is unknown."""
-    tx.execute(
+def begin_attempt(tx: sa.Connection, seq: int) -> bool:
+    """Write down that an attempt begins; what a start finds as `sending` is unknown. False where it may not begin."""
+    done = tx.execute(
         sa.update(t.batches)
-        .where(_b.seq == seq)
+        .where(_b.seq == seq, _b.state.in_(("planned", "waiting", "suspect")))
         .values(state="sending", attempts=_b.attempts + 1, sent_ms=sa.func.coalesce(_b.sent_ms, clock.now_ms()))
     )
+    return bool(done.rowcount)
 
 
 def is_under_way(tx: sa.Connection, seq: int, attempt: int) -> bool:

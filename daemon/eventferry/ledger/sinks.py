@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from eventferry import clock
 from eventferry.ledger import tables as t
+from eventferry.ledger.batches import OPEN
 
 # A cursor on (position, ALL) has planned the whole segment at `position`.
 ALL = 1 << 62
@@ -93,6 +94,17 @@ def rename(tx: sa.Connection, what: str, old: str, new: str) -> bool:
         return False
     tx.execute(sa.update(table).where(table.c.name == old).values(name=new))
     return True
+
+
+def claim(tx: sa.Connection, sink_id: int) -> int:
+    """Become the worker of the sink; from now on an earlier one may begin nothing more."""
+    tx.execute(sa.update(t.sinks).where(t.sinks.c.id == sink_id).values(claim=t.sinks.c.claim + 1))
+    return claimed_by(tx, sink_id)
+
+
+def claimed_by(tx: sa.Connection, sink_id: int) -> int:
+    """The claim of the sink's worker."""
+    return int(tx.execute(sa.select(t.sinks.c.claim).where(t.sinks.c.id == sink_id)).scalar_one())
 
 
 def forget_failures(tx: sa.Connection, sink_id: int) -> None:
@@ -202,10 +214,7 @@ def new_epoch(tx: sa.Connection, sink_id: int) -> int:
     return get_sink_by_id(tx, sink_id).epoch
 
 
-def has_open_batches(tx: sa.Connection, sink_id: int, transform: str) -> bool:
-    """Whether batches cut under this transform have no end yet."""
+def open_transforms(tx: sa.Connection, sink_id: int) -> set[str]:
+    """The transforms of batches that have no end yet."""
     b = t.batches.c
-    where = (
-        (b.sink_id == sink_id) & (b.transform == transform) & b.state.in_(("sending", "waiting", "suspect", "planned"))
-    )
-    return tx.execute(sa.select(b.seq).where(where).limit(1)).one_or_none() is not None
+    return set(tx.execute(sa.select(b.transform).where(b.sink_id == sink_id, b.state.in_(OPEN)).distinct()).scalars())

@@ -161,6 +161,9 @@ sinks = Table(
     Column("failing_since_ms", BigInteger),
     Column("transform", Text, nullable=False, default=""),
     Column("created_ms", BigInteger, nullable=False),
+    Column(
+        "claim", Integer, nullable=False, default=0
+    ),  # which worker may plan and begin attempts: the last to claim it
     Column("delivered_ms", BigInteger),
     Column(
         "accepted", BigInteger, nullable=False, default=0

@@ -29,6 +29,10 @@ PAGES = (4, 32, 256)
 STORE_RETRY_MS = 30_000
 
 
+class Superseded(Exception):
+    """Another worker has taken the sink over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ahead:
     """A batch that was cut while another was under way: good as long as the cursor stands where it stood."""
@@ -50,6 +54,7 @@ class Cargo:
         self._turn = 0
         self._last: Source | None = None  # whose batch was cut last
         self._ahead: Ahead | None = None
+        self.claim = 0  # of the worker that this is the cargo of
         self.flushes = False  # short batches are sent at once
         self.due_ms: int | None = None  # when something that waits for a time is due
 
@@ -61,6 +66,11 @@ class Cargo:
     def wait_until(self, moment_ms: int) -> None:
         """There is something to do at this moment, if not before."""
         self.due_ms = moment_ms if self.due_ms is None else min(self.due_ms, moment_ms)
+
+    def check_claim(self, tx: sa.Connection) -> None:
+        """A worker that was replaced while it read the store must begin nothing more. Raises Superseded."""
+        if sinks.claimed_by(tx, self.setup.id) != self.claim:
+            raise Superseded
 
     def is_blocked(self, source_id: int) -> bool:
         """Whether the store of the source is left alone for now, or the source is not this sink's any more."""
@@ -102,11 +112,13 @@ class Cargo:
                 return None
         if material.digest != row.body_digest:
             with self._ledger.write() as tx:
-                record.hold(tx, self.setup.rules, f"batch {row.id} would not be sent with the same bytes again", row)
+                record.hold(tx, self.setup.rules, _why_other_bytes(row, transform), row)
             self.wait_until(clock.now_ms())
             return None
         with self._ledger.write() as tx:
-            batches.begin_attempt(tx, row.seq)
+            self.check_claim(tx)
+            if not batches.begin_attempt(tx, row.seq):
+                return None
             row = batches.get_batch(tx, row.seq)
         self._note_back(source, material)
         return Attempted(row, material, source.identity)
@@ -182,7 +194,8 @@ class Cargo:
         if waiting.oldest_ms is None:
             return False
         due = waiting.oldest_ms + self.setup.max_wait_ms
-        if waiting.is_full or self.flushes or due <= clock.now_ms():
+        is_late = due <= clock.now_ms() or waiting.oldest_ms > clock.now_ms()  # appended when the clock was ahead
+        if waiting.is_full or self.flushes or is_late:
             return True
         self.wait_until(due)
         return False
@@ -240,6 +253,7 @@ class Cargo:
         )
         position, byte = material.end
         with self._ledger.write() as tx:
+            self.check_claim(tx)
             seq = batches.plan(tx, self.setup.id, planned, "sending" if material.events else "filtered")
             sinks.move_cursor(tx, self.setup.id, source.id, position, byte, material.left_events(cursor.left_events))
             return batches.get_batch(tx, seq) if material.events else None
@@ -253,6 +267,7 @@ class Cargo:
         self._missed.add(source.id)
         if is_gone and touched:
             with self._ledger.write() as tx:
+                self.check_claim(tx)
                 given_up = gone.give_up(tx, self.setup, source, touched[-1], str(error), row)
             if given_up:
                 self.wait_until(clock.now_ms())  # look again: what is left of the batch was planned anew
@@ -281,3 +296,13 @@ class Waiting:
 
     oldest_ms: int | None  # when its oldest segment was appended; None where there is nothing
     is_full: bool  # enough for a batch
+
+
+def _why_other_bytes(row: BatchRow, transform: Transform) -> str:
+    """Why a batch cannot be repeated as it was sent."""
+    if transform.fingerprint() != row.transform:
+        return (
+            f"redact_salt was changed while batch {row.id} was under way, which is repeated only as it was; "
+            "put the old salt back until it is through"
+        )
+    return f"batch {row.id} would not be sent with the same bytes again"

@@ -12,7 +12,7 @@ from eventferry.ledger.dead_letters import DeadLetterRow
 from eventferry.ledger.sinks import SinkRow
 from eventferry.logs import get_logger
 from eventferry.pipeline import record
-from eventferry.pipeline.cargo import Cargo
+from eventferry.pipeline.cargo import Cargo, Superseded
 from eventferry.pipeline.letters import LetterCall, record_letter
 from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, MAX_RETRY_AFTER, Ending, Verdict, judge
 from eventferry.pipeline.record import Attempted
@@ -112,6 +112,8 @@ class SinkWorker:
                 self._looking_since = None
                 if not (self._stopping.is_set() and not self._busy):  # settling may have ended what was waited for
                     self._receive(seen)
+            except Superseded:
+                self._stopping.set()  # what is under way may still end; nothing more is begun
             except Exception as error:
                 # Whatever it is, this thread is all that moves this sink: it says so, and tries again.
                 logger.exception("deliver.failed", sink=self.setup.name, error=str(error))
@@ -125,6 +127,7 @@ class SinkWorker:
         if self._recovered:
             return
         with self._ledger.write() as tx:
+            self._cargo.claim = sinks.claim(tx, self.setup.id)
             interrupted = batches.recover_interrupted(tx, self.setup.id)
         self._recovered = True
         if interrupted:
@@ -211,10 +214,10 @@ class SinkWorker:
 
     def _next(self, sink: SinkRow) -> Attempted | None:
         """The next due batch, its attempt written down; None where none is due."""
-        with self._ledger.read() as tx:
-            waiting = batches.open_batches(tx, self.setup.id)
         # What cannot be read for now, or comes from a source that was taken away, must not keep the others waiting.
-        waiting = [row for row in waiting if not self._cargo.is_blocked(row.source_id)]
+        readable = [source.id for source in self.setup.sources if not self._cargo.is_blocked(source.id)]
+        with self._ledger.read() as tx:
+            waiting = batches.open_batches(tx, self.setup.id, readable)
         suspects = [row for row in waiting if row.state == "suspect"]
         for row in waiting:
             if row.seq in self._flights or row.state == "suspect":

@@ -88,8 +88,9 @@ def _delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: d
         sinks.set_state(tx, rules.sink_id, "active")
         batches.wake(tx, rules.sink_id)
         logger.info("sink.recovered", sink=rules.name)
-    for cause in ("sink.held", "sink.unavailable"):
-        alerts.close_condition(tx, f"{cause}:{rules.name}")
+    if sink.state != "held" or sink.probe_ms is not None:
+        alerts.close_condition(tx, f"sink.held:{rules.name}")
+    alerts.close_condition(tx, f"sink.unavailable:{rules.name}")
 
 
 def _retry(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, bugs: int = 0) -> None:

@@ -22,6 +22,7 @@ from eventferry.ledger.database import set_meta
 from eventferry.logs import configure_logs, get_logger
 from eventferry.pipeline.deliver import SinkWorker
 from eventferry.pipeline.setup import SinkSetup
+from eventferry.pipeline.source import Source
 from eventferry.service import carry_out, watch
 from eventferry.service.digest import at_time_of_day, compose_all_well
 from eventferry.service.polls import Polls
@@ -31,6 +32,8 @@ logger = get_logger()
 
 # What is left of the stop timeout for closing the books after the sinks have been waited for.
 CLOSING_SECONDS = 2.0
+# A reload waits this long for calls under way at the sinks that it changes, all together.
+HANDOVER_SECONDS = 1.0
 # Of the scheduler, made as they are needed: one for each source that runs, some for the other jobs.
 MAX_THREADS = 128
 
@@ -166,11 +169,10 @@ class Service:
         """Bring sources and sinks to what the configuration says. Nothing has changed where it raises ConfigError."""
         app.check_identities(self._ledger, config)
         app.check_roots(self._ledger, config)
-        setups: dict[str, SinkSetup] = {}
-        at_work = {}
+        at_work: dict[str, Source] = {}
         if app.is_anybody_listening(config):
             at_work = app.build_sources(self._ledger, config)
-            setups = app.build_sinks(self._ledger, config, at_work)
+        setups = app.build_sinks(self._ledger, config, at_work)
         self.config = config
         for name in set(self._polls.sources) - set(at_work):
             self._polls.remove(name)
@@ -185,8 +187,9 @@ class Service:
         changed = {name for name, worker in self._workers.items() if not _is_same(worker.setup, setups.get(name))}
         for name in changed:
             self._workers[name].stop()
+        deadline = clock.monotonic() + HANDOVER_SECONDS
         for name in changed:
-            if not self._workers.pop(name).join(1.0):
+            if not self._workers.pop(name).join(max(0.0, deadline - clock.monotonic())):
                 logger.warning(
                     "sink.abandoned", sink=name, reason="a call was under way when its configuration changed"
                 )
@@ -286,4 +289,6 @@ def _is_same(old: SinkSetup, new: SinkSetup | None) -> bool:
     if new is None:
         return False
     seen = [(source.name, source.settings) for source in old.sources]
-    return old.fingerprint == new.fingerprint and seen == [(source.name, source.settings) for source in new.sources]
+    return (old.fingerprint, old.rules) == (new.fingerprint, new.rules) and seen == [
+        (source.name, source.settings) for source in new.sources
+    ]

@@ -1,6 +1,7 @@
 """Delivery when nothing or something passing goes wrong: written down first, repeated alike, never lost."""
 
 import json
+import threading
 
 import freezegun
 import pytest
@@ -8,6 +9,7 @@ from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
 from tests.scripted import commit_then_raise, first, hang, raising, take, unavailable
 
 from eventferry import clock
+from eventferry.pipeline.deliver import SinkWorker
 from eventferry.pipeline.outcome import backoff_ms
 from eventferry.sink import SinkMisconfigured, SinkUnavailable
 
@@ -331,3 +333,32 @@ def test_a_frozen_clock_does_not_stop_delivery(tmp_path):
         ready(ferry)
         with ferry.working():
             ferry.script().await_taken(25)
+
+
+def test_a_replaced_worker_begins_nothing_more(tmp_path):
+    """A worker that a reload replaced while it read the store neither moves the cursor back nor sends a second time."""
+    with Ferry(tmp_path) as ferry:
+        ferry.set_batch(max_events=5)
+        ferry.put(f"{HOUR}/a.ndjson", events(20))
+        ferry.open()
+        ferry.index()
+        reading, go_on = threading.Event(), threading.Event()
+        old = SinkWorker(ferry.ledger, ferry.setups["out"])
+        read = old._cargo._readers[ferry.at_work["events"].id].read
+
+        def slowly(segment):
+            reading.set()
+            assert go_on.wait(20)
+            return read(segment)
+
+        old._cargo._readers[ferry.at_work["events"].id].read = slowly
+        old.start()
+        old.flush()
+        assert reading.wait(20)
+        old.stop()
+        ferry.deliver()
+        go_on.set()
+        assert old.join(20)
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == list(range(20))
+        assert ferry.book().delivered == 20

@@ -68,6 +68,7 @@ def upgrade() -> None:
     sa.Column('failing_since_ms', sa.BigInteger(), nullable=True),
     sa.Column('transform', sa.Text(), nullable=False),
     sa.Column('created_ms', sa.BigInteger(), nullable=False),
+    sa.Column('claim', sa.Integer(), nullable=False),
     sa.Column('delivered_ms', sa.BigInteger(), nullable=True),
     sa.Column('accepted', sa.BigInteger(), nullable=False),
     sa.Column('disabled_ms', sa.BigInteger(), nullable=True),
