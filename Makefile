@@ -46,6 +46,10 @@ test-servers: .venv/installed ## only the tests that start real servers or a rea
 
 .PHONY: faults-short
 faults-short: .venv/installed ## kill -9 the daemon a hundred times and count every event
+	$(PYTEST) -m "faults and not slow" $(ARGS) tests/faults
+
+.PHONY: faults
+faults: .venv/installed ## the same, and whether the lane finds faults that were put in on purpose
 	$(PYTEST) -m faults $(ARGS) tests/faults
 
 .PHONY: lint

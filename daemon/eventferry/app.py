@@ -184,9 +184,9 @@ def _build_sink(ledger: Ledger, config: Config, settings: SinkConfig, at_work: M
         )
         missing = [source for source in taken if sinks.cursor_of(tx, row.id, source.id) is None]
     for source in missing:
-        position = source_at_work.start_position(ledger, source.id, settings.start_of(source.name))
+        start = source_at_work.start_of(ledger, source.id, settings.start_of(source.name))
         with ledger.write() as tx:
-            sinks.start_cursor(tx, row.id, source.id, position)
+            sinks.start_cursor(tx, row.id, source.id, start)
     limits = sink_type.limits
     rules = Rules(
         sink_id=row.id,

@@ -163,3 +163,32 @@ def test_a_sink_switched_off_and_on_resumes_where_it_was(tmp_path):
         del ferry.sinks["out"]["enabled"]
         ferry.open().deliver()
         assert numbers(ferry.script("out").lines()) == [*range(1234), 5000]
+
+
+STARTS = ["latest", "2026-01-02", {"events": "2026-01-02"}]
+
+
+@pytest.mark.parametrize("start", STARTS, ids=["latest", "date", "table"])
+def test_a_sinks_start_holds_on_a_fresh_ledger(tmp_path, start):
+    """What lies before it is not owed, though the log was empty when the sink was registered."""
+    with Ferry(tmp_path, sinks=("all", "late")) as ferry:
+        ferry.sinks["late"]["start"] = start
+        ferry.put("2026/01/01/00/a.ndjson", events(10))
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        assert (len(ferry.script("all").lines()), len(ferry.script("late").lines())) == (10, 0)
+        assert (ferry.book("late").indexed, ferry.book("late").waiting) == (0, 0)
+        ferry.restart()
+        ferry.put("2026/01/01/01/b.ndjson", events(10, 10))
+        ferry.put("2026/01/02/00/c.ndjson", events(10, 20), age=-3600 if start == "latest" else 3600)
+        ferry.sources["events"]["settle"] = "0s"
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        assert numbers(ferry.script("late").lines()) == list(range(20, 30))
+        assert ferry.book("late").indexed == ferry.book("late").delivered == 10
+        ferry.put("2026/01/01/02/d.ndjson", events(10, 30))  # it has begun: late files are owed like any other
+        ferry.index(full=True)
+        ferry.deliver()
+        assert numbers(ferry.script("late").lines()) == list(range(20, 40))

@@ -15,8 +15,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from tests.builders import HOUR, Ferry, event, numbers, wait_until
 
 from eventferry import clock, logs
+from eventferry.ledger import sources
 from eventferry.ledger import tables as t
-from eventferry.service import Service
+from eventferry.service import Service, watch
 from eventferry.service.polls import Polls
 from eventferry.store.directory import DirectoryStore
 
@@ -200,6 +201,76 @@ def test_a_clock_that_was_ahead_stops_no_runs(tmp_path, time):
             assert clockwork.next_run() <= clock.now() + dt.timedelta(minutes=10)
             clockwork.pass_time(600)
             clockwork.await_runs(2)
+
+
+def test_a_run_that_raises_is_told_and_tried_again_and_the_next_good_one_ends_it(tmp_path, time, monkeypatch):
+    """An exception that nobody foresaw silences no source, and people hear of it."""
+
+    def explode(*args: object, **how: object) -> None:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    with Ferry(tmp_path) as ferry:
+        fill(ferry, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(ferry.open().indexer, "index", explode)
+            made = Runs(ferry, time)
+            try:
+                wait_until(lambda: "run.failed:events" in ferry.conditions(), what="the alert")
+                condition = ferry.conditions()["run.failed:events"]
+                assert (condition.level, "nobody foresaw this" in condition.detail) == ("error", True)
+                assert made.next_run() == clock.now() + dt.timedelta(minutes=10)
+                patched.undo()
+                made.pass_time(600)
+                made.await_runs(1)
+                wait_until(lambda: ferry.conditions() == {}, what="the end of the alert")
+            finally:
+                made.polls.stop()
+                made.scheduler.shutdown()
+
+
+def test_a_ledger_that_hiccups_loses_neither_the_next_poll_nor_the_full_listing(tmp_path, time, monkeypatch):
+    """Where the ledger does not tell when a run is due, it is asked again in a few seconds."""
+
+    def hiccup(*args: object) -> int:
+        raise OSError("database is locked")
+
+    with Ferry(tmp_path) as ferry, monkeypatch.context() as patched:
+        patched.setattr(sources, "relist_due_ms", hiccup)
+        patched.setattr(sources, "last_run_ms", hiccup)
+        with runs(ferry, time) as clockwork:
+            relist = clockwork.scheduler.get_job("relist:events")
+            assert relist is not None
+            assert relist.next_run_time == clockwork.next_run() == clock.now() + dt.timedelta(seconds=5)
+            patched.undo()
+            clockwork.pass_time(5)
+            clockwork.await_runs(1)
+            day = clock.now() + dt.timedelta(hours=23)
+            wait_until(lambda: clockwork.scheduler.get_job("relist:events").next_run_time > day, what="a whole list")
+            assert clockwork.next_run() == clock.now() + dt.timedelta(minutes=10)
+
+
+def test_the_ping_is_withheld_while_a_source_does_not_run(tmp_path, time, monkeypatch):
+    """Only progress that was seen is reported: a source whose runs ceased is none, and an open error is none."""
+    pings: list[str] = []
+    monkeypatch.setattr(watch, "ping", pings.append)
+    with Ferry(tmp_path) as ferry:
+        ferry.open()
+        source = ferry.at_work["events"]
+
+        def pinged() -> bool:
+            pings.clear()
+            watch.ping_if_well(ferry.ledger, "http://127.0.0.1:9/", [source])
+            return bool(pings)
+
+        assert not pinged()
+        ferry.index()
+        assert pinged()
+        time.tick(dt.timedelta(minutes=29))
+        assert pinged()
+        time.tick(dt.timedelta(minutes=10))
+        assert not pinged()
+        ferry.index()
+        assert pinged()
 
 
 # -- the whole service ------------------------------------------------------------------------------------------------

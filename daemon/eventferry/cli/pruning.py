@@ -22,6 +22,11 @@ class Rehearsal(Ledger):
         self._real = real
 
     @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        with self._real.read() as tx:
+            yield tx
+
+    @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         with self._real.write() as tx, tx.begin_nested() as step:
             yield tx

@@ -19,8 +19,8 @@ _c = t.conditions.c
 _m = t.messages.c
 
 LEVELS = ("debug", "info", "warning", "error")
-# A field of this name is the condition's own interval between reminders; 0 means none.
-REPEAT = "repeat_every_ms"
+# Reminders written in one go: the rest follow in the next.
+REMINDERS = 500
 TEXT_LIMIT = 4000
 
 
@@ -75,6 +75,7 @@ _COUNT_AGAIN = (
         changed_ms=sa.bindparam("now"),
         detail=sa.func.coalesce(sa.func.nullif(sa.bindparam("text"), ""), _c.detail),
         fields=sa.func.coalesce(sa.func.nullif(sa.bindparam("values"), "{}"), _c.fields),
+        repeat_ms=sa.func.coalesce(sa.bindparam("repeat", type_=sa.BigInteger), _c.repeat_ms),
     )
 )
 
@@ -93,20 +94,21 @@ def open_condition(
 ) -> bool:
     """Say that `cause` is so. Whether that wrote a message: at first, and when the level rises; else it is counted.
 
-    `level` is warning or error; `subject` one sentence for people; `command` what to run now.
+    `level` is warning or error; `subject` one sentence for people; `command` what to run now; `repeat_every_ms` its
+    own interval between reminders, 0 for none.
     """
     assert level in ("warning", "error"), level
     now = clock.now_ms()
-    shown = dict(fields or {}) | ({} if repeat_every_ms is None else {REPEAT: repeat_every_ms})
-    text, values = _text(detail), _dump(shown)
+    text, values = _text(detail), _dump(fields or {})
     found = tx.execute(_FIND_OPEN, {"which": cause}).one_or_none()
     if found is not None and LEVELS.index(level) <= LEVELS.index(found.level):
-        tx.execute(_COUNT_AGAIN, {"which": cause, "now": now, "text": text, "values": values})
+        again = {"which": cause, "now": now, "text": text, "values": values, "repeat": repeat_every_ms}
+        tx.execute(_COUNT_AGAIN, again)
         return False
     row: dict[str, Any] = {"level": level, "event": event, "detail": text, "fields": values}
     row |= {"subject": _text(subject), "command": _text(command), "changed_ms": now, "messaged_ms": now}
     row |= {"count": 1, "opened_ms": now} if found is None else {"count": found.seen + 1}
-    row["resolved_ms"] = None
+    row |= {"repeat_ms": repeat_every_ms, "resolved_ms": None}
     if tx.execute(sa.update(t.conditions).where(_c.cause == cause).values(**row)).rowcount == 0:
         tx.execute(sa.insert(t.conditions).values(cause=cause, **row))
     _write_about(tx, _get(tx, cause), "problem", now)
@@ -166,9 +168,12 @@ def last_message_ms(tx: sa.Connection, cause: str) -> int | None:
     return cast(int | None, tx.execute(newest).scalar_one())
 
 
-def reminders_due(tx: sa.Connection, now_ms: int, repeat_every_ms: int) -> list[Condition]:
-    """Open conditions about which nothing was said for their interval."""
-    return [one for one in open_conditions(tx) if _is_reminder_due(one, now_ms, repeat_every_ms)]
+def reminders_due(tx: sa.Connection, now_ms: int, repeat_every_ms: int, limit: int = REMINDERS) -> list[Condition]:
+    """Open conditions about which nothing was said for their interval, oldest first."""
+    every = sa.func.coalesce(_c.repeat_ms, repeat_every_ms)
+    due = sa.func.coalesce(_c.messaged_ms, _c.opened_ms) + every <= now_ms
+    query = sa.select(*_CONDITION).where(_c.resolved_ms.is_(None), every != 0, due)
+    return [_condition(row) for row in tx.execute(query.order_by(_c.opened_ms, _c.cause).limit(limit))]
 
 
 def due_reminders(tx: sa.Connection, now_ms: int, repeat_every_ms: int) -> int:
@@ -178,12 +183,6 @@ def due_reminders(tx: sa.Connection, now_ms: int, repeat_every_ms: int) -> int:
         tx.execute(sa.update(t.conditions).where(_c.cause == condition.cause).values(messaged_ms=now_ms))
         _write_about(tx, condition, "reminder", now_ms)
     return len(due)
-
-
-def _is_reminder_due(condition: Condition, now_ms: int, repeat_every_ms: int) -> bool:
-    every = condition.fields.get(REPEAT, repeat_every_ms)
-    last = condition.messaged_ms or condition.opened_ms
-    return bool(every) and now_ms >= last + every
 
 
 def _get(tx: sa.Connection, cause: str) -> Condition:
@@ -199,7 +198,7 @@ def _write_about(tx: sa.Connection, condition: Condition, kind: str, now: int) -
         "subject": condition.subject,
         "detail": condition.detail,
         "command": condition.command,
-        "fields": {key: value for key, value in condition.fields.items() if key != REPEAT},
+        "fields": condition.fields,
         "since_ms": condition.opened_ms,
         "count": condition.count,
     }

@@ -74,7 +74,7 @@ def sink_books(tx: sa.Connection) -> list[SinkBooks]:
     pairs = tx.execute(
         sa.select(
             t.sinks.c.id, t.sinks.c.name, t.sources.c.id, t.sources.c.name,
-            _c.start_position, _c.position, _c.left_events,
+            _c.start_position, _c.position, _c.left_events, _c.pruned_events,
         )
         .join_from(t.cursors, t.sinks, _c.sink_id == t.sinks.c.id)
         .join(t.sources, _c.source_id == t.sources.c.id)
@@ -92,6 +92,7 @@ def _sink_books(
     start: int,
     position: int,
     left: int,
+    pruned: int,
 ) -> SinkBooks:
     events = sa.func.coalesce(sa.func.sum(_s.events), 0)
     indexed = tx.execute(sa.select(events).where(_s.source_id == source_id, _s.position > start)).scalar_one()
@@ -114,7 +115,7 @@ def _sink_books(
     ).one()
     delivered, filtered, dead, missing, open_ = (int(value) for value in row)
     unplanned = int(behind) + left
-    return SinkBooks(sink, source, int(indexed), delivered, filtered, dead, missing, open_, unplanned)
+    return SinkBooks(sink, source, int(indexed) - pruned, delivered, filtered, dead, missing, open_, unplanned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,15 +147,23 @@ def segments_between(tx: sa.Connection, source_id: int, first: int, last: int) -
     return _rows(tx, query)
 
 
-def first_position_dated(tx: sa.Connection, source_id: int, since_ms: int) -> int:
-    """The position before the first segment whose file is dated at or after `since_ms`; else the head."""
-    dated = sa.func.coalesce(_o.dated_ms, _o.modified_ms)
-    first = tx.execute(
-        sa.select(sa.func.min(_s.position))
+def last_of(tx: sa.Connection, source_id: int) -> int:
+    """The last position of a source; 0 where it has none."""
+    last = sa.select(sa.func.coalesce(sa.func.max(_s.position), 0)).where(_s.source_id == source_id)
+    return int(tx.execute(last).scalar_one())
+
+
+def first_since(tx: sa.Connection, source_id: int, after: int, since_ms: int, by_age: bool = False) -> int | None:
+    """The first position behind `after` whose object is not before `since_ms`, by its key's date or by its age."""
+    dated = _o.modified_ms if by_age else sa.func.coalesce(_o.dated_ms, _o.modified_ms)
+    found = tx.execute(
+        sa.select(_s.position)
         .join_from(t.segments, t.objects, _s.object_id == _o.id)
-        .where(_s.source_id == source_id, dated >= since_ms)
+        .where(_s.source_id == source_id, _s.position > after, dated >= since_ms)
+        .order_by(_s.position)
+        .limit(1)
     ).scalar_one_or_none()
-    return head(tx) if first is None else int(first) - 1
+    return None if found is None else int(found)
 
 
 def events_of(tx: sa.Connection, source_ids: Sequence[int]) -> int:

@@ -202,6 +202,40 @@ def find_objects(
     return [ObjectRow(*row) for row in tx.execute(query)]
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Files that were tried to read and wait for another try: how many, and the oldest one with its reason."""
+
+    files: int
+    key: str
+    reason: str | None
+
+
+def unread_since(tx: sa.Connection, source_id: int, seen_ms: int) -> Unread | None:
+    """What of the source was seen at that time or before and could not be read to this day."""
+    waiting = (  # next_ms is 0 until an object was postponed
+        t.objects.c.source_id == source_id,
+        t.objects.c.state == "seen",
+        t.objects.c.next_ms > 0,
+        t.objects.c.seen_ms <= seen_ms,
+    )
+    columns = (sa.func.count().over().label("files"), t.objects.c.key, t.objects.c.reason)
+    oldest = sa.select(*columns).where(*waiting).order_by(t.objects.c.seen_ms, t.objects.c.id).limit(1)
+    row = tx.execute(oldest).one_or_none()
+    return None if row is None else Unread(*row)
+
+
+def has_bad_lines_since(tx: sa.Connection, source_id: int, since_ms: int) -> bool:
+    """Whether a file with bad lines was indexed since then."""
+    where = (
+        t.objects.c.source_id == source_id,
+        t.objects.c.state == "indexed",
+        t.objects.c.bad > 0,
+        t.objects.c.finished_ms > since_ms,
+    )
+    return tx.execute(sa.select(t.objects.c.id).where(*where).limit(1)).first() is not None
+
+
 def newest_version(tx: sa.Connection, source_id: int, key: str) -> str | None:
     """The version of the key that was seen last."""
     return tx.execute(

@@ -1,43 +1,162 @@
-"""Pruning: what is older than the retention and needed by nobody leaves the ledger."""
+"""Pruning: what is older than the retention and needed by nobody leaves the ledger, page by page."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from eventferry import clock
-from eventferry.ledger import Ledger, alerts, log
+from eventferry.ledger import Ledger, alerts, log, sends
 from eventferry.ledger import tables as t
-from eventferry.ledger.batches import ENDED, OPEN
+from eventferry.ledger.batches import OPEN
 
-_s, _o, _b = t.segments.c, t.objects.c, t.batches.c
+_s, _o, _b, _c = t.segments.c, t.objects.c, t.batches.c, t.cursors.c
+
+# Rows per transaction: others who write wait for one page, not for all of it.
+PAGE = 500
 
 
 def prune(ledger: Ledger, before_ms: int) -> dict[str, int]:
     """Delete ended batches, delivered segments, their objects, old runs, messages and requests; counts per table.
 
     Nothing goes that an enabled sink, or one disabled for less than its limit, still needs. The floor of a source rises
-    with the objects that go, so that their keys are not taken again.
+    with the objects that go, so that their keys are not taken again. Each page is a transaction after which the books
+    balance: pruning may end between any two.
     """
+    counts = {"segments": 0, "objects": 0, "batches": 0}
+    with ledger.read() as tx:
+        source_ids = tx.execute(sa.select(t.sources.c.id)).scalars().all()
+    for source_id in source_ids:
+        _prune_log(ledger, source_id, before_ms, counts)
+        counts["objects"] += _prune_empty_objects(ledger, source_id, before_ms)
+    d, m = t.dead_letters.c, t.messages.c
+    over = d.state.in_(("delivered", "dropped")) & (d.created_ms < before_ms)
+    counts["runs"] = _prune_rows(ledger, t.runs.c.id, t.runs.c.started_ms < before_ms)
+    counts["requests"] = _prune_rows(ledger, t.requests.c.id, t.requests.c.done_ms < before_ms)
+    counts["dead_letters"] = _prune_rows(ledger, d.id, over)
+    counts["messages"] = _prune_rows(ledger, m.id, sends.is_forgettable(before_ms), sends.forget)
+    counts["conditions"] = _prune_rows(ledger, t.conditions.c.cause, t.conditions.c.resolved_ms < before_ms)
+    return counts
+
+
+def _prune_rows(
+    ledger: Ledger,
+    key: sa.Column[int] | sa.Column[str],
+    where: sa.ColumnElement[bool],
+    forget: Callable[[sa.Connection, Sequence[Any]], int] | None = None,
+) -> int:
+    """Delete the rows of the key's table for which `where` holds."""
+    count, last = 0, None
+    while True:
+        # By key, not until nothing is found: a rehearsal finds the same rows for ever.
+        query = sa.select(key).where(where, *(() if last is None else (key > last,))).order_by(key).limit(PAGE)
+        with ledger.read() as tx:
+            found = tx.execute(query).scalars().all()
+        if not found:
+            return count
+        with ledger.write() as tx:
+            chosen = tx.execute(query.where(key <= found[-1])).scalars().all()  # as it is now
+            count += _delete(tx, key.table, key.in_(chosen)) if forget is None else forget(tx, chosen)
+        last = found[-1]
+
+
+def _prune_log(ledger: Ledger, source_id: int, before_ms: int, counts: dict[str, int]) -> None:
+    with ledger.read() as tx:
+        keep = _keep_from(tx, source_id, before_ms)
     with ledger.write() as tx:
-        counts = {"segments": 0, "objects": 0, "batches": 0}
-        for source_id in tx.execute(sa.select(t.sources.c.id)).scalars().all():
-            for table, count in _prune_source(tx, source_id, before_ms).items():
+        _note_gaps(tx, source_id, keep - 1)
+    low = 0
+    while True:
+        with ledger.read() as tx:
+            high = _page_end(tx, source_id, low, keep)
+        if high <= low:
+            return
+        with ledger.write() as tx:
+            # Whatever was asked for since, as by a replay, is needed again.
+            if _first_needed(tx, source_id) < high:
+                return
+            for table, count in _prune_page(tx, source_id, low, high, before_ms).items():
                 counts[table] += count
-        counts["runs"] = _delete(tx, t.runs, t.runs.c.started_ms < before_ms)
-        counts["requests"] = _delete(tx, t.requests, t.requests.c.done_ms < before_ms)
-        old_letters = t.dead_letters.c.state.in_(("delivered", "dropped")) & (t.dead_letters.c.created_ms < before_ms)
-        counts["dead_letters"] = _delete(tx, t.dead_letters, old_letters)
-        old_messages = sa.select(t.messages.c.id).where(t.messages.c.created_ms < before_ms)
-        _delete(tx, t.sends, t.sends.c.message_id.in_(old_messages))
-        counts["messages"] = _delete(tx, t.messages, t.messages.c.created_ms < before_ms)
-        return counts
+        low = high
+
+
+def _page_end(tx: sa.Connection, source_id: int, low: int, keep: int) -> int:
+    """The position before which a page ends that begins at `low`: enough rows, and whole objects."""
+    ends = [keep]
+    for place in (_s.position, _b.from_position):
+        rows = sa.select(place).where(place.table.c.source_id == source_id, place >= low, place < keep)
+        beyond = tx.execute(rows.order_by(place).offset(PAGE).limit(1)).scalar_one_or_none()
+        ends.append(keep if beyond is None else max(int(beyond), low + 1))
+    last = sa.select(_s.object_id).where(_s.source_id == source_id, _s.position < min(ends))
+    of_last = sa.select(sa.func.max(_s.position)).where(
+        _s.object_id == last.order_by(_s.position.desc()).limit(1).scalar_subquery()
+    )
+    return min(keep, max(min(ends), int(tx.execute(of_last).scalar_one() or 0) + 1))
+
+
+def _prune_page(tx: sa.Connection, source_id: int, low: int, high: int, before_ms: int) -> dict[str, int]:
+    """Delete the source's segments from `low` to before `high`, what begins there, and its place in the books."""
+    below = (_s.source_id == source_id) & (_s.position >= low) & (_s.position < high)
+    begun = (_b.source_id == source_id) & (_b.from_position >= low) & (_b.from_position < high)
+    ids = tx.execute(sa.select(_s.object_id).where(below).distinct()).scalars().all()
+    _shift_starts(tx, source_id, high - 1, begun)
+    counts = {"batches": _delete(tx, t.batches, begun), "segments": _delete(tx, t.segments, below)}
+    counts["objects"] = _delete_objects(tx, source_id, _o.id.in_(ids) & _is_over(before_ms))
+    return counts
+
+
+def _shift_starts(tx: sa.Connection, source_id: int, start: int, gone: sa.ColumnElement[bool]) -> None:
+    """Let the sinks' books begin after `start`, without the events of the batches that go.
+
+    A batch may reach past the new start: these events stay in the log while their batch goes.
+    """
+    for sink_id, old in tx.execute(
+        sa.select(_c.sink_id, _c.start_position).where(
+            _c.source_id == source_id, _c.start_position < start, _c.position >= start
+        )
+    ).all():
+        in_books = (_b.sink_id == sink_id) & _b.replay_id.is_(None) & (_b.state != "split") & (_b.to_position > old)
+        batched = sa.select(sa.func.coalesce(sa.func.sum(_b.read_events), 0)).where(gone, in_books)
+        logged = sa.select(sa.func.coalesce(sa.func.sum(_s.events), 0)).where(
+            _s.source_id == source_id, _s.position > old, _s.position <= start
+        )
+        beyond = int(tx.execute(batched).scalar_one()) - int(tx.execute(logged).scalar_one())
+        tx.execute(
+            sa.update(t.cursors)
+            .where(_c.sink_id == sink_id, _c.source_id == source_id)
+            .values(start_position=start, pruned_events=_c.pruned_events + beyond)
+        )
+
+
+def _prune_empty_objects(ledger: Ledger, source_id: int, before_ms: int) -> int:
+    """Old objects that never had anything in the log, or have nothing any more."""
+    count = last = 0
+    empty = sa.not_(sa.exists().where(_s.object_id == _o.id)) & _is_over(before_ms) & (_o.source_id == source_id)
+    while True:
+        query = sa.select(_o.id).where(empty, _o.id > last).order_by(_o.id).limit(PAGE)
+        with ledger.read() as tx:
+            found = tx.execute(query).scalars().all()
+        if not found:
+            return count
+        with ledger.write() as tx:
+            count += _delete_objects(tx, source_id, _o.id.in_(found) & empty)
+        last = found[-1]
+
+
+def _delete_objects(tx: sa.Connection, source_id: int, where: sa.ColumnElement[bool]) -> int:
+    old = tx.execute(sa.select(_o.id).where(where)).scalars().all()
+    _raise_floor(tx, source_id, old)
+    _delete(tx, t.bad_lines, t.bad_lines.c.object_id.in_(old))
+    return _delete(tx, t.objects, _o.id.in_(old))
 
 
 def _first_needed(tx: sa.Connection, source_id: int) -> int:
     """The first position of the source that some sink has not ended with; a huge number where none lacks anything."""
     needed = [1 << 62]
     for sink_id, position in tx.execute(
-        sa.select(t.cursors.c.sink_id, t.cursors.c.position)
-        .join_from(t.cursors, t.sinks, t.cursors.c.sink_id == t.sinks.c.id)
-        .where(t.cursors.c.source_id == source_id, sa.not_(_is_expired()))
+        sa.select(_c.sink_id, _c.position)
+        .join_from(t.cursors, t.sinks, _c.sink_id == t.sinks.c.id)
+        .where(_c.source_id == source_id, sa.not_(_is_expired()))
     ).all():
         needed.append(position)
         first = tx.execute(
@@ -58,23 +177,27 @@ def _is_expired() -> sa.ColumnElement[bool]:
 
 def _note_gaps(tx: sa.Connection, source_id: int, up_to: int) -> None:
     """Sinks switched off for too long lose what goes now: a named gap, and their cursor moves past it."""
-    c = t.cursors.c
     for sink_id, name, position, left in tx.execute(
-        sa.select(t.sinks.c.id, t.sinks.c.name, c.position, c.left_events)
-        .join_from(t.cursors, t.sinks, c.sink_id == t.sinks.c.id)
-        .where(c.source_id == source_id, c.position < up_to, _is_expired())
+        sa.select(t.sinks.c.id, t.sinks.c.name, _c.position, _c.left_events)
+        .join_from(t.cursors, t.sinks, _c.sink_id == t.sinks.c.id)
+        .where(_c.source_id == source_id, _is_expired())
     ).all():
-        events = sa.select(sa.func.coalesce(sa.func.sum(_s.events), 0))
-        behind = events.where(_s.source_id == source_id, _s.position > position, _s.position <= up_to)
-        lost = int(tx.execute(behind).scalar_one()) + left
-        tx.execute(
-            sa.update(t.cursors)
-            .where(c.sink_id == sink_id, c.source_id == source_id)
-            .values(position=up_to, byte=1 << 62, left_events=0, start_position=up_to)
-        )
+        lost = 0
+        if position < up_to:
+            events = sa.select(sa.func.coalesce(sa.func.sum(_s.events), 0))
+            behind = events.where(_s.source_id == source_id, _s.position > position, _s.position <= up_to)
+            lost = int(tx.execute(behind).scalar_one()) + left
+            tx.execute(
+                sa.update(t.cursors)
+                .where(_c.sink_id == sink_id, _c.source_id == source_id)
+                .values(position=up_to, byte=1 << 62, left_events=0, start_position=up_to, pruned_events=0)
+            )
+        open_ = (_b.sink_id == sink_id) & (_b.source_id == source_id) & _b.state.in_(OPEN) & (_b.from_position <= up_to)
+        owed = sa.select(sa.func.coalesce(sa.func.sum(_b.read_events), 0)).where(open_, _b.replay_id.is_(None))
+        lost += int(tx.execute(owed).scalar_one())
         tx.execute(
             sa.update(t.batches)
-            .where(_b.sink_id == sink_id, _b.source_id == source_id, _b.state.in_(OPEN), _b.from_position <= up_to)
+            .where(open_)
             .values(state="missing", finished_ms=clock.now_ms(), error="pruned: the sink was switched off for too long")
         )
         if not lost:
@@ -90,60 +213,38 @@ def _note_gaps(tx: sa.Connection, source_id: int, up_to: int) -> None:
         )
 
 
-def _prune_source(tx: sa.Connection, source_id: int, before_ms: int) -> dict[str, int]:
-    keep_from = _keep_from(tx, source_id, before_ms)
-    _note_gaps(tx, source_id, keep_from - 1)
-    # The last position stays, so that the log goes on counting where it was.
-    below = (_s.source_id == source_id) & (_s.position < keep_from) & (_s.position < log.head(tx))
-    counts = {"segments": _delete(tx, t.segments, below)}
-    old = sa.select(_o.id).where(
-        _o.source_id == source_id,
-        _o.state.in_(("indexed", "unchanged", "gone", "dropped")),
-        sa.not_(_is_young(before_ms)),
-        sa.not_(sa.exists().where(_s.object_id == _o.id)),
-    )
-    _raise_floor(tx, source_id, old)
-    _delete(tx, t.bad_lines, t.bad_lines.c.object_id.in_(old))
-    counts["objects"] = _delete(tx, t.objects, _o.id.in_(old))
-    # Batches go with their segments, and cursors forget both: the books balance over what is left.
-    ended = (_b.source_id == source_id) & _b.state.in_(ENDED) & (_b.to_position < keep_from)
-    counts["batches"] = _delete(tx, t.batches, ended)
-    c = t.cursors.c
-    tx.execute(
-        sa.update(t.cursors)
-        .where(c.source_id == source_id, c.start_position < keep_from - 1, c.position >= keep_from - 1)
-        .values(start_position=keep_from - 1)
-    )
-    return counts
-
-
 def _keep_from(tx: sa.Connection, source_id: int, before_ms: int) -> int:
-    """The first position that stays: needed or young, and not in the middle of an object or of a batch."""
+    """The first position that stays: needed, young, or part of an object or of a batch that is.
+
+    The last position of the log stays, too, so that the log goes on counting where it was. One look back is enough: a
+    batch that reaches past the result, but not to what is needed or young, goes whole.
+    """
     young = sa.select(sa.func.min(_s.position)).join_from(t.segments, t.objects, _s.object_id == _o.id)
-    first = tx.execute(young.where(_s.source_id == source_id, _is_young(before_ms))).scalar_one()
-    keep = min(each for each in (_first_needed(tx, source_id), first, log.head(tx) + 1) if each is not None)
-    while True:
-        inside = sa.select(_s.object_id).where(_s.source_id == source_id, _s.position >= keep).order_by(_s.position)
-        of_object = tx.execute(
-            sa.select(sa.func.min(_s.position)).where(_s.object_id == inside.limit(1).scalar_subquery())
-        ).scalar_one()
-        of_batch = tx.execute(
-            sa.select(sa.func.min(_b.from_position)).where(
-                _b.source_id == source_id, _b.from_position < keep, _b.to_position >= keep
-            )
-        ).scalar_one()
-        edge = min(each for each in (of_object, of_batch, keep) if each is not None)
-        if edge == keep:
-            return keep
-        keep = edge
+    first = tx.execute(young.where(_s.source_id == source_id, sa.not_(_is_old(before_ms)))).scalar_one()
+    keep = min(each for each in (_first_needed(tx, source_id), first, log.head(tx)) if each is not None)
+    of_batch = tx.execute(
+        sa.select(sa.func.min(_b.from_position)).where(
+            _b.source_id == source_id, _b.from_position < keep, _b.to_position >= keep
+        )
+    ).scalar_one()
+    keep = keep if of_batch is None else min(keep, of_batch)
+    inside = sa.select(_s.object_id).where(_s.source_id == source_id, _s.position >= keep).order_by(_s.position)
+    of_object = tx.execute(
+        sa.select(sa.func.min(_s.position)).where(_s.object_id == inside.limit(1).scalar_subquery())
+    ).scalar_one()
+    return int(keep if of_object is None else min(keep, of_object))
 
 
-def _is_young(before_ms: int) -> sa.ColumnElement[bool]:
+def _is_over(before_ms: int) -> sa.ColumnElement[bool]:
+    return _o.state.in_(("indexed", "unchanged", "gone", "dropped")) & _is_old(before_ms)
+
+
+def _is_old(before_ms: int) -> sa.ColumnElement[bool]:
     dated = sa.func.coalesce(_o.dated_ms, _o.modified_ms)
-    return sa.or_(_o.finished_ms >= before_ms, _o.modified_ms >= before_ms, dated >= before_ms)
+    return sa.not_(sa.or_(_o.finished_ms >= before_ms, _o.modified_ms >= before_ms, dated >= before_ms))
 
 
-def _raise_floor(tx: sa.Connection, source_id: int, old: sa.Select[tuple[int]]) -> None:
+def _raise_floor(tx: sa.Connection, source_id: int, old: Sequence[int]) -> None:
     """Keys of objects that go lie below the floor from now on, by their date and by their age."""
     newest = tx.execute(sa.select(sa.func.max(_o.modified_ms), sa.func.max(_o.dated_ms)).where(_o.id.in_(old))).one()
     floor = max((each for each in newest if each is not None), default=-1) + 1
@@ -152,5 +253,6 @@ def _raise_floor(tx: sa.Connection, source_id: int, old: sa.Select[tuple[int]]) 
     )
 
 
-def _delete(tx: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> int:
+def _delete(tx: sa.Connection, table: sa.FromClause, where: sa.ColumnElement[bool]) -> int:
+    assert isinstance(table, sa.Table)
     return int(tx.execute(sa.delete(table).where(where)).rowcount)

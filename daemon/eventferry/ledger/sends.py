@@ -119,12 +119,21 @@ def suppressed_count(tx: sa.Connection, channel: str, since_ms: int) -> int:
     return int(tx.execute(sa.select(sa.func.count()).select_from(t.sends).where(*chosen)).scalar_one())
 
 
+def is_forgettable(before_ms: int) -> sa.ColumnElement[bool]:
+    """Messages older than that which wait for nobody."""
+    waiting = sa.exists().where(_s.message_id == _m.id, _s.state == "pending")
+    return sa.and_(_m.created_ms < before_ms, _m.routed.is_(True), sa.not_(waiting))
+
+
+def forget(tx: sa.Connection, message_ids: Collection[int]) -> int:
+    """Delete messages with their sends; returns how many."""
+    tx.execute(sa.delete(t.sends).where(_s.message_id.in_(message_ids)))
+    return tx.execute(sa.delete(t.messages).where(_m.id.in_(message_ids))).rowcount
+
+
 def prune_messages(tx: sa.Connection, before_ms: int) -> int:
     """Forget messages older than that which wait for nobody; returns how many."""
-    waiting = sa.select(_s.message_id).where(_s.state == "pending")
-    old = (_m.created_ms < before_ms, _m.routed.is_(True), _m.id.not_in(waiting))
-    tx.execute(sa.delete(t.sends).where(_s.message_id.in_(sa.select(_m.id).where(*old))))
-    return tx.execute(sa.delete(t.messages).where(*old)).rowcount
+    return forget(tx, tx.execute(sa.select(_m.id).where(is_forgettable(before_ms))).scalars().all())
 
 
 def _change(tx: sa.Connection, message_id: int, channel: str, **values: object) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from eventferry import clock
+from eventferry.ledger import log
 from eventferry.ledger import tables as t
 from eventferry.ledger.batches import OPEN
 
@@ -114,31 +115,66 @@ def forget_failures(tx: sa.Connection, sink_id: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A sink's place in a source: all up to (position, byte) is planned."""
+    """A sink's place in a source's part of the log."""
 
     position: int
     byte: int
     left_events: int  # of the segment at `position`
     start_position: int
+    start_ms: int | None = None  # while set, nothing was planned: objects before it are not owed
+    start_by_age: bool = False  # `start_ms` compares with the object's age, not with the date in its key
+
+
+_CURSOR = [t.cursors.c[name] for name in Cursor.__slots__]
 
 
 def cursor_of(tx: sa.Connection, sink_id: int, source_id: int) -> Cursor | None:
     """The sink's place in the source, or None where it has none yet."""
-    row = tx.execute(
-        sa.select(t.cursors.c.position, t.cursors.c.byte, t.cursors.c.left_events, t.cursors.c.start_position).where(
-            t.cursors.c.sink_id == sink_id, t.cursors.c.source_id == source_id
-        )
-    ).one_or_none()
+    c = t.cursors.c
+    row = tx.execute(sa.select(*_CURSOR).where(c.sink_id == sink_id, c.source_id == source_id)).one_or_none()
     return None if row is None else Cursor(*row)
 
 
-def start_cursor(tx: sa.Connection, sink_id: int, source_id: int, start_position: int) -> None:
-    """Give a sink its first place in a source: nothing up to `start_position` is owed."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a sink begins: nothing up to `position` is owed, nor what follows there of objects before `since_ms`."""
+
+    position: int
+    since_ms: int | None = None
+    by_age: bool = False
+
+
+def start_cursor(tx: sa.Connection, sink_id: int, source_id: int, start: Start) -> None:
+    """Give a sink its first place in a source."""
     tx.execute(
         sa.insert(t.cursors).values(
-            sink_id=sink_id, source_id=source_id, start_position=start_position, position=start_position, byte=ALL
+            sink_id=sink_id,
+            source_id=source_id,
+            start_position=start.position,
+            position=start.position,
+            byte=ALL,
+            start_ms=start.since_ms,
+            start_by_age=start.by_age,
         )
     )
+
+
+def pass_by(tx: sa.Connection, sink_id: int, source_id: int) -> Cursor:
+    """Move a cursor that has a start past the objects before it, up to the first that is owed: then it has begun."""
+    cursor = cursor_of(tx, sink_id, source_id)
+    assert cursor is not None
+    if cursor.start_ms is None:
+        return cursor
+    owed = log.first_since(tx, source_id, cursor.position, cursor.start_ms, cursor.start_by_age)
+    to = max(cursor.position, log.last_of(tx, source_id) if owed is None else owed - 1)
+    tx.execute(
+        sa.update(t.cursors)
+        .where(t.cursors.c.sink_id == sink_id, t.cursors.c.source_id == source_id)
+        .values(start_position=to, position=to, start_ms=cursor.start_ms if owed is None else None)
+    )
+    found = cursor_of(tx, sink_id, source_id)
+    assert found is not None
+    return found
 
 
 def move_cursor(

@@ -87,6 +87,11 @@ def floor_of(tx: sa.Connection, source_id: int) -> int:
     return int(tx.execute(sa.select(t.sources.c.floor_ms).where(t.sources.c.id == source_id)).scalar_one())
 
 
+def created_of(tx: sa.Connection, source_id: int) -> int:
+    """When the source was first seen."""
+    return int(tx.execute(sa.select(t.sources.c.created_ms).where(t.sources.c.id == source_id)).scalar_one())
+
+
 def partition_cursors(tx: sa.Connection, source_id: int) -> dict[str, tuple[int, str]]:
     """partition → (date of the newest key taken in epoch ms, that key)."""
     rows = tx.execute(
@@ -145,6 +150,12 @@ def last_run_ms(tx: sa.Connection, source_id: int) -> int | None:
         sa.select(t.runs.c.finished_ms).where(t.runs.c.source_id == source_id).order_by(t.runs.c.id.desc()).limit(1)
     ).one_or_none()
     return None if row is None else row.finished_ms
+
+
+def last_finished_ms(tx: sa.Connection, source_id: int) -> int | None:
+    """When a run of the source last came to its end; None where none ever did."""
+    ended = sa.select(t.runs.c.finished_ms).where(t.runs.c.source_id == source_id, t.runs.c.finished_ms.is_not(None))
+    return tx.execute(ended.order_by(t.runs.c.id.desc()).limit(1)).scalar_one_or_none()
 
 
 def limited_in_a_row(tx: sa.Connection, source_id: int, most: int = 10) -> int:

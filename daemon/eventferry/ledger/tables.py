@@ -165,9 +165,8 @@ sinks = Table(
         "claim", Integer, nullable=False, default=0
     ),  # which worker may plan and begin attempts: the last to claim it
     Column("delivered_ms", BigInteger),
-    Column(
-        "accepted", BigInteger, nullable=False, default=0
-    ),  # batches taken, ever: proof that refusals are about content
+    # Batches taken, ever: proof that refusals are about content.
+    Column("accepted", BigInteger, nullable=False, default=0),
     Column("disabled_ms", BigInteger),
     Column("pinned_ms", BigInteger, nullable=False, default=0),  # how long a disabled sink keeps what it lacks
 )
@@ -182,6 +181,9 @@ cursors = Table(
     Column("position", BigInteger, nullable=False),
     Column("byte", BigInteger, nullable=False),
     Column("left_events", Integer, nullable=False, default=0),  # of the segment at `position`, not planned yet
+    Column("pruned_events", BigInteger, nullable=False, default=0),  # after `start_position`, their batch is pruned
+    Column("start_ms", BigInteger),  # while set, nothing was planned yet: objects before it are not owed
+    Column("start_by_age", Boolean, nullable=False, default=False),  # compares the object's age, not its key's date
 )
 
 # planned → sending → delivered | waiting → … | split | dead | filtered | missing;
@@ -223,6 +225,7 @@ batches = Table(
     Column("finished_ms", BigInteger),
     UniqueConstraint("sink_id", "id"),
     Index("ix_batches_open", "sink_id", "state", "source_id"),
+    Index("ix_batches_place", "source_id", "from_position"),
 )
 
 # The transforms that batches were cut under, so that a retry repeats the same bytes after the config has changed.
@@ -285,7 +288,8 @@ conditions = Table(
     Column("opened_ms", BigInteger, nullable=False),
     Column("changed_ms", BigInteger, nullable=False),
     Column("messaged_ms", BigInteger),  # when a message was last written for it
-    Column("resolved_ms", BigInteger),
+    Column("repeat_ms", BigInteger),  # its own interval between reminders; 0 means none
+    Column("resolved_ms", BigInteger, index=True),
 )
 
 # The outbox: messages to people, written in the transaction that changed the state, then sent.

@@ -164,6 +164,8 @@ class Cargo:
                 cursor = sinks.cursor_of(tx, self.setup.id, source.id)
             if cursor is None:
                 return None
+            if cursor.start_ms is not None:
+                cursor = self._pass_by(source, cursor)
             material = self._take_ahead(source, cursor)
             touched: list[LogSegment] = []
             try:
@@ -180,6 +182,14 @@ class Cargo:
                 self._last = source
                 return Attempted(row, material, source.identity)
         return None
+
+    def _pass_by(self, source: Source, cursor: Cursor) -> Cursor:
+        """Leave behind what lies before the sink's start."""
+        with self._ledger.read() as tx:
+            if log.last_of(tx, source.id) <= cursor.position:
+                return cursor
+        with self._ledger.write() as tx:
+            return sinks.pass_by(tx, self.setup.id, source.id)
 
     def _take_ahead(self, source: Source, cursor: Cursor) -> Material | None:
         ahead = self._ahead

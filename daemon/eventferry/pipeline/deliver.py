@@ -18,7 +18,6 @@ from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, MAX_RETRY_AFTER, End
 from eventferry.pipeline.record import Attempted
 from eventferry.pipeline.setup import SinkSetup
 from eventferry.pipeline.slot import Call, Reply, Slot
-from eventferry.sink import Batch
 
 logger = get_logger()
 
@@ -249,25 +248,9 @@ class SinkWorker:
         return 0 < row.next_ms - clock.now_ms() <= longest * 1000
 
     def _launch(self, attempted: Attempted, slot: Slot) -> None:
-        batch = self._batch(attempted)
+        batch = attempted.as_batch(self.setup.name)
         self._flights[attempted.row.seq] = Flight(attempted)
         slot.start(Call(attempted.row.seq, lambda sink: sink.deliver(batch)), self.setup.timeout)
-
-    def _batch(self, attempted: Attempted) -> Batch:
-        row, material = attempted.row, attempted.material
-        low, high = material.times()
-        return Batch(
-            id=row.id,
-            body=material.body,
-            events=material.events,
-            parts=material.parts(attempted.source),
-            sink=self.setup.name,
-            parent=None if row.parent_seq is None else str(row.parent_seq),
-            attempt=row.attempts,
-            time_min=low,
-            time_max=high,
-            locate=material.place,
-        )
 
     def _send_letter(self, slot: Slot) -> bool:
         """Try a dead letter again that a person asked for."""
@@ -304,7 +287,7 @@ class SinkWorker:
             # An earlier attempt may have taken effect: the sink is asked before the batch is taken apart.
             flight.verdict = verdict
             if reply.slot.is_free:
-                batch = self._batch(flight.attempted)
+                batch = flight.attempted.as_batch(self.setup.name)
                 reply.slot.start(Call(seq, lambda sink: sink.was_delivered(batch)), self.setup.timeout)
                 return
         with self._ledger.write() as tx:

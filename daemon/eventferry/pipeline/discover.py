@@ -4,10 +4,12 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+import sqlalchemy as sa
+
 from eventferry import clock
 from eventferry.ledger import Ledger, objects, sources
 from eventferry.ledger.objects import NewObject
-from eventferry.pipeline.source import Source
+from eventferry.pipeline.source import Source, start_ms
 from eventferry.store import Store, StoreObject
 from eventferry.store.layout import KeyInfo, skip_scan
 
@@ -15,6 +17,7 @@ from eventferry.store.layout import KeyInfo, skip_scan
 PAGE = 500
 
 Listed = tuple[StoreObject, KeyInfo]
+Entry = tuple[StoreObject, KeyInfo | None]  # None: its key matches no pattern
 
 
 @dataclass(slots=True)
@@ -26,30 +29,73 @@ class Discovery:
     too_young: int = 0  # not settled yet
     before_start: int = 0
     found: list[NewObject] = field(default_factory=list)
+    late: int = 0  # dated before the floor that pruning raised, but written after it: never taken
     limited: bool = False  # more new objects wait than `limit` allowed
     moved: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
-def discover(ledger: Ledger, source: Source, store: Store, *, limit: int, full: bool) -> Discovery:
+def discover(
+    ledger: Ledger,
+    source: Source,
+    store: Store,
+    *,
+    limit: int,
+    full: bool,
+    progress: Callable[[], None] = lambda: None,
+) -> Discovery:
     """Take up to `limit` new object versions, oldest keys first; `full` ignores the listing cursors.
 
     One transaction records them and moves the cursors. Raises StoreError; then nothing is recorded.
+    `progress` is called again and again while the listing moves.
     """
     discovery = Discovery()
     with ledger.read() as tx:
-        cursors, floor_ms = sources.partition_cursors(tx, source.id), sources.floor_of(tx, source.id)
+        cursors, floor = sources.partition_cursors(tx, source.id), _Floor.of(tx, source)
     listing = skip_scan(lambda after: store.list(after), source.layout, _floors(source, {} if full else cursors))
-    for page in _pages(_candidates(source, listing, discovery, floor_ms)):
+    for page in _pages(_candidates(source, _moving(listing, progress), discovery, floor)):
         with ledger.read() as tx:
             unknown = objects.unknown_of(tx, source.id, [(item.key, item.version) for item, _ in page])
         if not _take(source, page, unknown, discovery, limit):
             break
+    discovery.late = _count_unknown(ledger, source, floor.late)
     with ledger.write() as tx:
         objects.take(tx, source.id, discovery.found)
         sources.move_partition_cursors(tx, source.id, discovery.moved)
         if full and not discovery.limited:
             sources.note_relisted(tx, source.id, discovery.foreign)
     return discovery
+
+
+@dataclass(slots=True)
+class _Floor:
+    """The date before which nothing is taken, and the versions below it that no pruned run can have taken."""
+
+    ms: int
+    start_ms: int  # what is dated before it is not wanted
+    written_ms: int  # what pruning has forgotten was written before it
+    late: list[tuple[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, tx: sa.Connection, source: Source) -> "_Floor":
+        ms = sources.floor_of(tx, source.id)
+        return cls(ms, start_ms(source.settings.start), max(ms, sources.created_of(tx, source.id)))
+
+
+def _moving(listing: Iterable[Entry], progress: Callable[[], None]) -> Iterator[Entry]:
+    """The listing as it is; tells of each page, also of one with nothing to take."""
+    for number, entry in enumerate(listing):
+        if number % PAGE == 0:
+            progress()
+        yield entry
+
+
+def _count_unknown(ledger: Ledger, source: Source, versions: list[tuple[str, str]]) -> int:
+    """How many of these were never taken."""
+    count = 0
+    for first in range(0, len(versions), PAGE):
+        with ledger.read() as tx:
+            count += len(objects.unknown_of(tx, source.id, versions[first : first + PAGE]))
+    return count
 
 
 def _floors(source: Source, cursors: dict[str, tuple[int, str]]) -> Callable[[str], str | None]:
@@ -64,9 +110,7 @@ def _floors(source: Source, cursors: dict[str, tuple[int, str]]) -> Callable[[st
     return floor
 
 
-def _candidates(
-    source: Source, listing: Iterable[tuple[StoreObject, KeyInfo | None]], discovery: Discovery, floor_ms: int
-) -> Iterator[Listed]:
+def _candidates(source: Source, listing: Iterable[Entry], discovery: Discovery, floor: _Floor) -> Iterator[Listed]:
     """Settled objects that match the pattern and the selection and are not before the start."""
     for item, info in _marked(source, listing):
         discovery.listed += 1
@@ -74,8 +118,10 @@ def _candidates(
             discovery.foreign += 1
         elif not source.selection.takes(item.key):
             continue
-        elif _is_before_start(source, item, info, floor_ms):
+        elif _is_before_start(source, item, info, floor.ms):
             discovery.before_start += 1
+            if _is_late(item, info, floor):
+                floor.late.append((item.key, item.version))
         elif not _is_settled(source, item):
             discovery.too_young += 1
         else:
@@ -128,7 +174,7 @@ def _is_settled(source: Source, item: StoreObject) -> bool:
         source.looks.pop((item.key, item.version), None)
         return True
     first = source.looks.setdefault((item.key, item.version), now)
-    return settle_ms > 0 and now - first >= settle_ms
+    return now - first >= settle_ms
 
 
 def _is_before_start(source: Source, item: StoreObject, info: KeyInfo, floor_ms: int) -> bool:
@@ -136,6 +182,12 @@ def _is_before_start(source: Source, item: StoreObject, info: KeyInfo, floor_ms:
     if info.date is None or source.settings.start == "latest":
         return item.modified_ms < floor_ms
     return clock.to_ms(info.date) < floor_ms
+
+
+def _is_late(item: StoreObject, info: KeyInfo, floor: _Floor) -> bool:
+    """Whether the object is wanted by its date and was written when the floor already lay above that date."""
+    is_wanted = info.date is not None and clock.to_ms(info.date) >= floor.start_ms
+    return is_wanted and item.modified_ms > floor.written_ms
 
 
 def _take(source: Source, page: list[Listed], unknown: set[tuple[str, str]], discovery: Discovery, limit: int) -> bool:

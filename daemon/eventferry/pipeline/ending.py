@@ -60,7 +60,7 @@ def decide(source: Source, item: ScanItem, outcome: Outcome, now_ms: int) -> Dec
 
 def _decide_failure(source: Source, row: ObjectRow, failure: ScanFailure, now_ms: int) -> Decision:
     if failure.kind == "unreadable":
-        age_ms = now_ms - row.modified_ms
+        age_ms = now_ms - min(row.modified_ms, row.seen_ms)  # a store ahead of our clock dates files in the future
         patience_ms = int(source.settings.unreadable_after.total_seconds() * 1000)
         if age_ms < patience_ms:  # it may still be being written
             return Decision("later", failure.reason, now_ms + min(patience_ms - age_ms, 60_000))

@@ -16,6 +16,10 @@ from eventferry.pipeline.record import Rules
 from eventferry.pipeline.source import Source
 from eventferry.sink import Part
 
+# The field of the alert that holds the object whose turn it is.
+_AWAITED = "object"
+_GIVEN_UP = "it was given up: see the dead letters"
+
 
 class Setup(Protocol):
     """What this stage needs of a sink's set-up."""
@@ -31,21 +35,12 @@ class Setup(Protocol):
 def give_up(
     tx: sa.Connection, setup: Setup, source: Source, lost: LogSegment, reason: str, row: BatchRow | None
 ) -> bool:
-    """Note that a range cannot be read; True once it has been so for `gone_after` and was given up."""
-    cause = f"file.gone:{source.name}:{setup.rules.name}:{lost.object_id}"
-    alerts.open_condition(
-        tx,
-        cause=cause,
-        level="warning",
-        event="file.gone",
-        subject=f"A file of source {source.name} vanished or changed after it was indexed: {lost.key}",
-        detail=reason,
-        command=f"eventferry files list --source {source.name}",
-        fields={"source": source.name, "key": lost.key},
-    )
-    since = alerts.opened_ms(tx, cause)
-    patience_ms = int(source.settings.gone_after.total_seconds() * 1000)
-    if since is None or clock.now_ms() - since < patience_ms:
+    """Note that a range cannot be read; True once it has been so for `gone_after` and was given up.
+
+    What was already indexed when a sink first missed a file of the source shares that file's patience: files are
+    deleted together, and waiting for them one after another would hold the sink up for days.
+    """
+    if not _is_patience_over(tx, setup, source, lost, reason):
         return False
     if row is None:
         _skip_segment(tx, setup, source, lost, reason)
@@ -61,18 +56,62 @@ def give_up(
         command=f"eventferry dead-letters list --sink {setup.rules.name}",
         fields={"sink": setup.rules.name},
     )
-    alerts.close_condition(tx, cause, "it was given up: see the dead letters")
+    _close_if_passed(tx, source, setup.rules.name, setup.id)
     return True
 
 
+def _is_patience_over(tx: sa.Connection, setup: Setup, source: Source, lost: LogSegment, reason: str) -> bool:
+    """Whether files have been missed for `gone_after`, this one among them; people are told when that begins."""
+    cause = _cause(source, setup.rules.name)
+    opened = alerts.opened_ms(tx, cause)
+    if opened is not None and opened < lost.appended_ms and _is_long_ago(source, opened):
+        alerts.close_condition(tx, cause, _GIVEN_UP)  # this one was still there then: it is awaited anew
+    alerts.open_condition(
+        tx,
+        cause=cause,
+        level="warning",
+        event="file.gone",
+        subject=f"A file of source {source.name} vanished or changed after it was indexed: {lost.key}",
+        detail=reason,
+        command=f"eventferry files list --source {source.name}",
+        fields={"source": source.name, "sink": setup.rules.name, "key": lost.key, _AWAITED: lost.object_id},
+    )
+    opened = alerts.opened_ms(tx, cause)
+    return opened is not None and _is_long_ago(source, opened)
+
+
+def _is_long_ago(source: Source, opened_ms: int) -> bool:
+    return clock.now_ms() - opened_ms >= int(source.settings.gone_after.total_seconds() * 1000)
+
+
 def is_back(tx: sa.Connection, source: Source, sink: str, object_ids: Iterable[int]) -> bool:
-    """Close the sink's alerts about objects that could be read again; whether none is left for the source."""
-    prefix = f"file.gone:{source.name}:{sink}:"
-    missed = {each.cause for each in alerts.open_conditions(tx) if each.cause.startswith(prefix)}
-    back = {f"{prefix}{object_id}" for object_id in object_ids} & missed
-    for cause in back:
-        alerts.close_condition(tx, cause, "it can be read again")
-    return back == missed
+    """Objects could be read: end the alert if one of them is awaited or none older is left; whether none is open."""
+    cause = _cause(source, sink)
+    missed = next((each for each in alerts.open_conditions(tx) if each.cause == cause), None)
+    if missed is None:
+        return True
+    # After `gone_after` nothing is awaited any more: what is read then may be another range of a file that changed.
+    if missed.fields.get(_AWAITED) in set(object_ids) and not _is_long_ago(source, missed.opened_ms):
+        return alerts.close_condition(tx, cause, "it can be read again")
+    row = sinks.get_sink(tx, sink)
+    return row is not None and _close_if_passed(tx, source, sink, row.id)
+
+
+def _cause(source: Source, sink: str) -> str:
+    return f"file.gone:{source.name}:{sink}"
+
+
+def _close_if_passed(tx: sa.Connection, source: Source, sink: str, sink_id: int) -> bool:
+    """End the alert once the sink is past all that was indexed before it, and may have been lost at the same time."""
+    cause = _cause(source, sink)
+    opened, cursor = alerts.opened_ms(tx, cause), sinks.cursor_of(tx, sink_id, source.id)
+    if opened is None or cursor is None:
+        return opened is None
+    ahead = log.segments_after(tx, source.id, cursor.position, cursor.byte, 1)
+    unread = [each for each in batches.open_batches(tx, sink_id, [source.id]) if each.state != "sending"]
+    if unread or any(segment.appended_ms <= opened for segment in ahead):
+        return False
+    return alerts.close_condition(tx, cause, _GIVEN_UP)
 
 
 def _skip_segment(tx: sa.Connection, setup: Setup, source: Source, segment: LogSegment, reason: str) -> None:

@@ -9,9 +9,12 @@ import sqlalchemy as sa
 from eventferry import clock
 from eventferry.ledger import alerts, dead_letters, sinks
 from eventferry.ledger.dead_letters import DeadLetterRow
+from eventferry.logs import get_logger
 from eventferry.pipeline.outcome import Ending, backoff_ms, judge
-from eventferry.pipeline.record import Rules
+from eventferry.pipeline.record import Rules, end_hold, hold
 from eventferry.sink import Batch
+
+logger = get_logger()
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ def record_letter(tx: sa.Connection, rules: Rules, call: LetterCall, error: Base
             dead_letters.set_state(tx, [call.letter.id], "delivered", drop_body=True)
             sinks.note_delivered(tx, rules.sink_id)
             close_if_none_left(tx, rules.sink_id, rules.name)
+            end_hold(tx, rules)
+        case Ending.HOLD:  # about the sink, not the letter, which is sent again at the next probe
+            hold(tx, rules, verdict.reason)
+            dead_letters.postpone(tx, call.letter.id, 0)
         case Ending.RETRY | Ending.BUG:
             wait = backoff_ms(call.letter.attempts + 1, rules.retry_first, rules.retry_max, verdict.retry_after)
             dead_letters.postpone(tx, call.letter.id, clock.now_ms() + wait)

@@ -12,11 +12,15 @@ from eventferry.sink import (
     SinkMisconfigured,
     SinkUnavailable,
 )
+from eventferry.sink.safe import safe_text
 
 # The same unknown exception so often in a row is taken for something in the batch: bisect.
 BUGS_BEFORE_BISECT = 5
 # A sink may ask for patience, but not for ever.
 MAX_RETRY_AFTER = 3600.0
+# So much of a sink's words reaches journal, ledger and people, and less of those that no contract bounds.
+REASON_CHARACTERS = 200
+UNKNOWN_CHARACTERS = 100
 
 
 class Overdue(Exception):
@@ -54,30 +58,41 @@ def judge(error: BaseException | None, events: int) -> Verdict:
         case SinkUnavailable():
             after = error.retry_after
             after = None if after is None else min(max(after, 0.0), MAX_RETRY_AFTER)
-            return Verdict(Ending.RETRY, str(error), unknown=not error.untouched, retry_after=after)
+            return Verdict(Ending.RETRY, _words(error), unknown=not error.untouched, retry_after=after)
         case Overdue():
-            return Verdict(Ending.RETRY, str(error), unknown=True)
+            return Verdict(Ending.RETRY, _words(error), unknown=True)
         case SinkMisconfigured():
-            return Verdict(Ending.HOLD, str(error))
+            return Verdict(Ending.HOLD, _words(error))
         case BatchTooLarge():
-            return Verdict(Ending.TOO_LARGE, str(error))
+            return Verdict(Ending.TOO_LARGE, _words(error))
         case BatchRejected():
-            return Verdict(Ending.REFUSED, str(error))
+            return Verdict(Ending.REFUSED, _words(error))
         case EventsRejected():
             return _judge_some(error, events)
         case _:
-            return Verdict(Ending.BUG, f"{type(error).__name__}: {error}", unknown=True)
+            return Verdict(Ending.BUG, _words_before_payload(error), unknown=True)
 
 
 def _judge_some(error: EventsRejected, events: int) -> Verdict:
-    refused = {position: why for position, why in error.reasons.items() if 0 <= position < events}
+    refused = {position: _words(why) for position, why in error.reasons.items() if 0 <= position < events}
     if len(refused) != len(error.reasons) or not refused:
-        return Verdict(
-            Ending.BUG, f"EventsRejected names positions outside the batch of {events}: {error}", unknown=True
-        )
+        words = _words(f"EventsRejected names positions outside the batch of {events}: {error}")
+        return Verdict(Ending.BUG, words, unknown=True)
     if len(refused) == events:  # nothing was taken: judged like any whole refusal
         return Verdict(Ending.REFUSED, next(iter(refused.values())))
-    return Verdict(Ending.SOME_REFUSED, str(error), refused=refused)
+    return Verdict(Ending.SOME_REFUSED, _words(error), refused=refused)
+
+
+def _words(said: object, limit: int = REASON_CHARACTERS) -> str:
+    """The first line of what a sink said, bounded: it may quote a whole batch."""
+    lines = str(said)[: 10 * limit].strip().splitlines()
+    return safe_text(lines[0], limit) if lines else ""
+
+
+def _words_before_payload(error: BaseException) -> str:
+    """The type of an unknown exception and its first words, as far as no event can be among them."""
+    words = _words(str(error).partition("{")[0], UNKNOWN_CHARACTERS)
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def backoff_ms(attempt: int, first: float, most: float, retry_after: float | None) -> int:

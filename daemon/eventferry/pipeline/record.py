@@ -14,6 +14,7 @@ from eventferry.ledger.sinks import SinkRow
 from eventferry.logs import get_logger
 from eventferry.pipeline.material import Material
 from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, Ending, Verdict, backoff_ms
+from eventferry.sink import Batch
 
 logger = get_logger()
 
@@ -44,6 +45,22 @@ class Attempted:
     row: BatchRow
     material: Material
     source: str
+
+    def as_batch(self, sink: str) -> Batch:
+        """What the sink of that name gets."""
+        low, high = self.material.times()
+        return Batch(
+            id=self.row.id,
+            body=self.material.body,
+            events=self.material.events,
+            parts=self.material.parts(self.source),
+            sink=sink,
+            parent=None if self.row.parent_seq is None else str(self.row.parent_seq),
+            attempt=self.row.attempts,
+            time_min=low,
+            time_max=high,
+            locate=self.material.place,
+        )
 
 
 def record(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdict) -> None:
@@ -83,6 +100,11 @@ def _delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: d
         batches.postpone(
             tx, suspect.seq, next_ms=0, error=suspect.error or "", unknown=suspect.unknown, state="planned"
         )
+    end_hold(tx, rules)
+
+
+def end_hold(tx: sa.Connection, rules: Rules) -> None:
+    """The sink took something: a probed hold is over, and so is its silence; what only a person ends stays."""
     sink = sinks.get_sink_by_id(tx, rules.sink_id)
     if sink.state == "held" and sink.probe_ms is not None:
         sinks.set_state(tx, rules.sink_id, "active")

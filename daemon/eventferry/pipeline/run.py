@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from eventferry import clock
 from eventferry.errors import StoreError
-from eventferry.ledger import Ledger, alerts, sources
+from eventferry.ledger import Ledger, alerts, objects, sources
 from eventferry.logs import get_logger
 from eventferry.pipeline.discover import Discovery, discover
 from eventferry.pipeline.index import Indexed, Indexer
@@ -16,6 +17,8 @@ logger = get_logger()
 
 # So many limited runs in a row, and people are told that the source falls behind.
 LIMITED_BEFORE_WARNING = 3
+# Bad lines are over when none came in for so long: a message for each clean run between two bad ones helps nobody.
+BAD_LINES_OVER_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,16 @@ def run_once(
     *,
     full: bool = False,
     progress: Callable[[Indexed], None] = lambda _: None,
+    listing: Callable[[], None] = lambda: None,
 ) -> RunReport:
-    """Look for new files, index them, close the books. A store that fails is reported, not raised."""
+    """Look for new files, index them, close the books. A store that fails is reported, not raised.
+
+    `listing` is called while the listing moves, `progress` while the indexing does.
+    """
     with ledger.write() as tx:
         run_id = sources.begin_run(tx, source.id, "relist" if full else "poll")
 
-    discovery, error = _discover(ledger, source, full)
+    discovery, error = _discover(ledger, source, full, listing)
     indexed = indexer.index(source, progress)
 
     with ledger.write() as tx:
@@ -64,8 +71,10 @@ def run_once(
         _raise_alerts(tx, source, discovery, error)
         if full and error is None:
             _alert_unmatched(tx, source, discovery)
-        if indexed.files and not indexed.bad:
-            alerts.close_condition(tx, f"lines.bad:{source.name}", f"the last {indexed.files} files hold none")
+            _alert_below_floor(tx, source, discovery)
+        _alert_unreadable(tx, source, error)
+        _end_bad_lines(tx, source)
+        alerts.close_condition(tx, f"run.failed:{source.name}")
     logger.info(
         "run.finished",
         source=source.name,
@@ -75,6 +84,7 @@ def run_once(
         events=indexed.events,
         bad=indexed.bad,
         quarantined=indexed.quarantined,
+        postponed=indexed.postponed,
         too_young=discovery.too_young,
         foreign=discovery.foreign,
         before_start=discovery.before_start,
@@ -84,13 +94,14 @@ def run_once(
     return RunReport(discovery, indexed, error)
 
 
-def _discover(ledger: Ledger, source: Source, full: bool) -> tuple[Discovery, str | None]:
+def _discover(ledger: Ledger, source: Source, full: bool, progress: Callable[[], None]) -> tuple[Discovery, str | None]:
     try:
         store = source.open()
     except StoreError as error:
         return Discovery(), str(error)
     try:
-        return discover(ledger, source, store, limit=source.settings.max_files, full=full), None
+        limit = source.settings.max_files
+        return discover(ledger, source, store, limit=limit, full=full, progress=progress), None
     except StoreError as error:
         return Discovery(), str(error)
     finally:
@@ -145,3 +156,51 @@ def _alert_unmatched(tx: sa.Connection, source: Source, discovery: Discovery) ->
             command=f"eventferry check --source {source.name}",
             fields={"source": source.name},
         )
+
+
+def _alert_unreadable(tx: sa.Connection, source: Source, error: str | None) -> None:
+    """A store that lists its files but does not hand them out would otherwise look like silence."""
+    cause = f"source.unreadable:{source.name}"
+    patience_ms = int(source.settings.unreadable_after.total_seconds() * 1000)
+    unread = objects.unread_since(tx, source.id, clock.now_ms() - patience_ms)
+    if unread is None:
+        alerts.close_condition(tx, cause)
+    elif error is None:  # one that cannot even be listed is told as unreachable
+        alerts.open_condition(
+            tx,
+            cause=cause,
+            level="error",
+            event="source.unreadable",
+            subject=f"Files of source {source.name} can be listed but not read; their events do not come in",
+            detail=f"{unread.files} wait; the first is {unread.key}: {unread.reason or 'no reason is known'}",
+            command=f"eventferry check --source {source.name}",
+            fields={"source": source.name, "key": unread.key, "waiting": unread.files},
+        )
+
+
+def _alert_below_floor(tx: sa.Connection, source: Source, discovery: Discovery) -> None:
+    """Files that come later than `retention` allows are left out; that must not go unsaid."""
+    cause = f"files.below_floor:{source.name}"
+    if discovery.late:
+        alerts.open_condition(
+            tx,
+            cause=cause,
+            level="warning",
+            event="files.late",
+            subject=f"Files of source {source.name} came too late and are not taken",
+            detail=f"{discovery.late} files are dated by their keys before what the ledger still remembers, "
+            "but were written after that.",
+            command=f"eventferry status --source {source.name}",
+            fields={"source": source.name, "files": discovery.late},
+        )
+    elif not discovery.limited:
+        alerts.close_condition(tx, cause)
+
+
+def _end_bad_lines(tx: sa.Connection, source: Source) -> None:
+    """Asked only while the condition is open: the question reads all files of the source."""
+    cause = f"lines.bad:{source.name}"
+    if alerts.opened_ms(tx, cause) is None:
+        return
+    if not objects.has_bad_lines_since(tx, source.id, clock.now_ms() - BAD_LINES_OVER_MS):
+        alerts.close_condition(tx, cause, "no bad line came in for 24 hours")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from eventferry import clock
 from eventferry.config import SourceConfig
-from eventferry.ledger import Ledger, sources
-from eventferry.ledger.log import head
+from eventferry.ledger import Ledger, log, sources
+from eventferry.ledger.sinks import Start
 from eventferry.store import Store, StoreSpec, open_store
 from eventferry.store.layout import Layout, Selection
 
@@ -77,13 +77,14 @@ def start_ms(start: str | dt.date) -> int:
     return clock.to_ms(dt.datetime(day.year, day.month, day.day, tzinfo=clock.UTC))
 
 
-def start_position(ledger: Ledger, source_id: int, start: str | dt.date) -> int:
-    """Where in the log a new sink starts: nothing up to this position is owed to it."""
-    from eventferry.ledger.log import first_position_dated
-
+def start_of(ledger: Ledger, source_id: int, start: str | dt.date) -> Start:
+    """Where in the log a new sink starts. What is not there yet is decided when it comes: see sinks.pass_by."""
+    if start == "earliest":
+        return Start(0)
+    since = start_ms(start)
     with ledger.read() as tx:
-        if start == "earliest":
-            return 0
         if start == "latest":
-            return head(tx)
-        return first_position_dated(tx, source_id, start_ms(start))
+            last = log.last_of(tx, source_id)
+            return Start(log.head(tx)) if last else Start(0, since, by_age=True)
+        first = log.first_since(tx, source_id, 0, since)
+        return Start(log.last_of(tx, source_id), since) if first is None else Start(first - 1)

@@ -1,7 +1,7 @@
 """Carries out what people ask from the command line: in the daemon within 2 s, or at once where none runs."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from eventferry import clock
 from eventferry.errors import ConfigError, UsageError
 from eventferry.ledger import Ledger, alerts, batches, dead_letters, objects, replay, requests, sinks, sources
+from eventferry.ledger.batches import BatchRow
 from eventferry.logs import get_logger
 from eventferry.pipeline.ending import RELEASED
 from eventferry.pipeline.letters import close_if_none_left
 from eventferry.query import Transform
+from eventferry.sink.safe import safe_text
 
 logger = get_logger()
 
@@ -34,9 +36,14 @@ def carry_out(ledger: Ledger, daemon: Daemon | None) -> None:
             ok, result = True, do(ledger, request.kind, request.args, daemon, request.id)
         except ConfigError as error:
             ok, result = False, "\n".join(error.problems)
-        except (UsageError, KeyError, ValueError, TypeError) as error:
+        except UsageError as error:
             ok, result = False, str(error)
-        if not (ok and request.kind in _ACTIONS):
+        except sa.exc.OperationalError:
+            raise  # the ledger is locked or its disk is full: the request is tried again
+        except Exception as error:  # tried for ever, one bad request would keep all others waiting
+            ok, result = False, safe_text(f"{type(error).__name__}: {error}", 400)
+            logger.exception("request.failed", kind=request.kind, number=request.id)
+        if not (ok and (request.kind in _ACTIONS or request.kind == "replay")):
             with ledger.write() as tx:
                 requests.answer(tx, request.id, ok, result)
         logger.info("request.done", kind=request.kind, ok=ok)
@@ -55,15 +62,23 @@ def do(
             raise UsageError("no daemon is running; use `eventferry once`")
         return f"running {', '.join(daemon.run_now(args.get('source')))}"
     act = _ACTIONS.get(kind)
-    if act is None:
+    if kind == "replay":
+        result = _replay(ledger, args, request_id)
+    elif act is None:
         raise UsageError(f"{kind!r} is not a request that this version knows")
-    with ledger.write() as tx:
-        result = act(tx, args)
-        if request_id is not None:  # in one transaction: a crash must not carry it out twice
-            requests.answer(tx, request_id, True, result)
+    else:
+        with ledger.write() as tx:
+            result = act(tx, args)
+            _answer(tx, request_id, result)
     if daemon is not None:
         daemon.wake_sinks()
     return result
+
+
+def _answer(tx: sa.Connection, request_id: int | None, result: str) -> None:
+    """In the transaction of what was done: a crash must not carry it out twice."""
+    if request_id is not None:
+        requests.answer(tx, request_id, True, result)
 
 
 def _sink(tx: sa.Connection, args: Mapping[str, Any]) -> sinks.SinkRow:
@@ -129,27 +144,40 @@ def _drop_letters(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     return f"{_counted(count, 'dead letter')} dropped"
 
 
-def _replay(tx: sa.Connection, args: Mapping[str, Any]) -> str:
-    sink = _sink(tx, args)
+def _replay(ledger: Ledger, args: Mapping[str, Any], request_id: int | None) -> str:
+    """In many transactions, as it may be large; the last one answers."""
     low, high = (day_ms(args[name]) for name in ("from", "to"))
     if high < low:
         raise UsageError(f"--to {args['to']} is before --from {args['from']}")
     high += 86_400_000  # both days are included
+    with ledger.read() as tx:
+        sink = _sink(tx, args)
+        if args["mode"] not in ("missing", "again"):
+            raise UsageError(f"--{args['mode']}: sinks of type {sink.type!r} cannot replace events in one transaction")
+        ended = replay.ended_between(tx, sink.id, low, high)
+        if args["mode"] == "missing":
+            _refuse_to_reveal(tx, sink, ended)
+    said = ""
+
+    def finish(tx: sa.Connection, count: int) -> None:
+        nonlocal said
+        if args["mode"] == "missing":
+            close_if_none_left(tx, sink.id, sink.name)
+            said = f"{count} batches go to sink {sink.name} again under their old ids"
+        else:
+            said = f"{count} batches go to sink {sink.name} once more under new ids: duplicates on purpose"
+        _answer(tx, request_id, said)
+
     if args["mode"] == "missing":
-        _refuse_to_reveal(tx, sink, low, high)
-        count = replay.repair(tx, sink, low, high)
-        close_if_none_left(tx, sink.id, sink.name)
-        return f"{count} batches go to sink {sink.name} again under their old ids"
-    if args["mode"] == "again":
-        count = replay.again(tx, sink, low, high)
-        return f"{count} batches go to sink {sink.name} once more under new ids: duplicates on purpose"
-    raise UsageError(f"--{args['mode']}: sinks of type {sink.type!r} cannot replace events in one transaction")
+        replay.repair(ledger, ended, finish)
+    else:
+        replay.again(ledger, sink, ended, f"{args['from']}:{args['to']}", finish)
+    return said
 
 
-def _refuse_to_reveal(tx: sa.Connection, sink: sinks.SinkRow, low_ms: int, high_ms: int) -> None:
+def _refuse_to_reveal(tx: sa.Connection, sink: sinks.SinkRow, ended: Sequence[BatchRow]) -> None:
     """The same ids mean the same bytes: not where these show what is hidden by now. Raises UsageError."""
     now = Transform.from_json(sinks.recall_transform(tx, sink.transform))
-    ended = replay.ended_between(tx, sink.id, low_ms, high_ms)
     # What was never cut, because its file was gone, is cut under the transform of today.
     for fingerprint in {row.transform for row in ended if row.body_digest or row.parent_seq is not None}:
         if now.hides_more_than(Transform.from_json(sinks.recall_transform(tx, fingerprint))):
@@ -180,6 +208,5 @@ _ACTIONS: dict[str, Callable[[sa.Connection, Mapping[str, Any]], str]] = {
     "files.drop": _drop_files,
     "letters.retry": _retry_letters,
     "letters.drop": _drop_letters,
-    "replay": _replay,
     "rename": _rename,
 }

@@ -14,7 +14,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 
 from eventferry import clock
-from eventferry.ledger import Ledger, sources
+from eventferry.ledger import Ledger, alerts, sources
 from eventferry.logs import get_logger
 from eventferry.pipeline.index import Indexed, Indexer
 from eventferry.pipeline.run import run_once
@@ -26,6 +26,8 @@ logger = get_logger()
 HUNG_SECONDS = 1800.0
 # How long a full listing waits for a run under way.
 BUSY = dt.timedelta(seconds=30)
+# When the ledger is asked again for a time that it did not tell.
+ASK_AGAIN = dt.timedelta(seconds=5)
 
 
 @dataclass
@@ -55,6 +57,11 @@ class Polls:
     def sources(self) -> dict[str, Source]:
         """The sources at work."""
         return {name: poll.source for name, poll in self._polls.items()}
+
+    @property
+    def resting(self) -> list[Source]:
+        """The sources without a run under way; those with one are watched by `is_hung`."""
+        return [poll.source for poll in self._polls.values() if poll.moving_since is None]
 
     def put(self, source: Source) -> None:
         """Run this source from now on; a changed rhythm moves its next run."""
@@ -90,8 +97,26 @@ class Polls:
 
     def _schedule(self, source: Source) -> None:
         """The next run, due by the last finish, and the next full listing: a restart forgets neither."""
-        self._schedule_relist(source, dt.timedelta(0))
-        self._schedule_polls(source)
+        self._plan_relist(source.name, dt.timedelta(0))
+        try:
+            self._schedule_polls(source)
+        except Exception:  # rather a run too early than none
+            logger.exception("poll.unplanned", source=source.name)
+            self._at(source.name, clock.now() + ASK_AGAIN)
+
+    def _plan_relist(self, name: str, pause: dt.timedelta) -> None:
+        """The next full listing; where the ledger does not tell when, it is asked again soon."""
+        poll = self._polls.get(name)
+        if poll is None or self._stopping.is_set():
+            return
+        try:
+            self._schedule_relist(poll.source, pause)
+        except Exception:
+            logger.exception("relist.unplanned", source=name)
+            self._scheduler.add_job(
+                self._plan_relist, DateTrigger(clock.now() + ASK_AGAIN), args=[name, pause], id=f"relist:{name}",
+                replace_existing=True, misfire_grace_time=None, coalesce=True,
+            )  # fmt: skip
 
     def _schedule_relist(self, source: Source, pause: dt.timedelta) -> None:
         settings = source.settings
@@ -141,12 +166,32 @@ class Polls:
             self._polls.get(name, poll).wanted = False
             poll.moving_since = clock.monotonic()
             again = self._run(poll, full)
-        except Exception:
+        except Exception as error:
             logger.exception("run.failed", source=name)
+            self._tell_failed(name, error)
         finally:
             poll.moving_since = None
             poll.lock.release()
-        self._plan_next(name, again, full)
+            self._plan_next(name, again, full)
+
+    def _tell_failed(self, name: str, error: Exception) -> None:
+        """A run that raised: the next one that comes to its end closes the condition."""
+        if name not in self._polls or self._stopping.is_set():  # nobody would ever close it
+            return
+        try:
+            with self._ledger.write() as tx:
+                alerts.open_condition(
+                    tx,
+                    cause=f"run.failed:{name}",
+                    level="error",
+                    event="run.failed",
+                    subject=f"A run of source {name} failed; it is tried again at its next time",
+                    detail=f"{type(error).__name__}: {error}",
+                    command="journalctl -u eventferry -p err",
+                    fields={"source": name},
+                )
+        except Exception:  # most likely what made the run fail; the next failure tries again
+            logger.exception("alert.unwritten", source=name)
 
     def _plan_next(self, name: str, again: bool, full: bool) -> None:
         """After a run: when the next one is due."""
@@ -154,8 +199,6 @@ class Polls:
         if current is None or self._stopping.is_set():
             return
         settings = current.source.settings
-        if full:
-            self._schedule_relist(current.source, settings.interval)
         if settings.cron is not None:
             if self._scheduler.get_job(f"poll:{name}") is None:  # a run in between took its place
                 self._schedule_polls(current.source)
@@ -164,15 +207,20 @@ class Polls:
             self._at(name, clock.now() + settings.interval + jitter)
         if again or current.wanted:
             self._at(name, clock.now())
+        if full:
+            self._plan_relist(name, settings.interval)
 
     def _run(self, poll: Poll, full: bool) -> bool:
         """Run once; whether the next run should follow at once."""
 
-        def progress(_: Indexed) -> None:
+        def listing() -> None:
             poll.moving_since = clock.monotonic()
+
+        def progress(_: Indexed) -> None:
+            listing()
             self._on_appended()
 
         source = poll.source
-        report = run_once(self._ledger, source, self._indexer, full=full, progress=progress)
+        report = run_once(self._ledger, source, self._indexer, full=full, progress=progress, listing=listing)
         self._on_appended()
         return report.limited and source.settings.catch_up

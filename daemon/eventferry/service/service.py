@@ -254,7 +254,7 @@ class Service:
 
     def _ping(self) -> None:
         if self.config.alerts.ping_url and not self._polls.is_hung():
-            watch.ping_if_well(self._ledger, self.config.alerts.ping_url)
+            watch.ping_if_well(self._ledger, self.config.alerts.ping_url, self._polls.resting)
 
     def _counts(self) -> dict[str, object]:
         return {"pid": os.getpid(), "sources": sorted(self._polls.sources), "sinks": sorted(self._workers)}

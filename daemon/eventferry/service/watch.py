@@ -1,16 +1,22 @@
 """Silence is a fault: what nobody else would notice is looked for here, and said."""
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 
 from eventferry import clock
 from eventferry.alerts import ChannelError
 from eventferry.alerts.ping import ping
-from eventferry.ledger import Ledger, alerts, books
+from eventferry.ledger import Ledger, alerts, books, sources
 from eventferry.ledger.books import Backlog
 from eventferry.logs import get_logger
 from eventferry.pipeline.deliver import SinkWorker
+from eventferry.pipeline.source import Source
 
 logger = get_logger()
+
+# So much longer than two intervals may the last run of a source be over before the ping is withheld.
+GRACE_MS = 600_000
 
 
 def alert_stuck(tx: sa.Connection, workers: dict[str, SinkWorker]) -> None:
@@ -58,11 +64,26 @@ def _alert_behind(tx: sa.Connection, name: str, found: list[Backlog], limit_ms: 
     )
 
 
-def ping_if_well(ledger: Ledger, url: str) -> None:
-    """A dead man's switch: only progress that was verified is reported, and an open error is none."""
+def _is_overdue(tx: sa.Connection, source: Source) -> bool:
+    """Whether no run of the source came to its end for two intervals and some; a cron's rhythm is not judged."""
+    if source.settings.cron is not None:
+        return False
+    last_ms = sources.last_finished_ms(tx, source.id)
+    limit_ms = int((2 * source.settings.interval + source.settings.jitter).total_seconds() * 1000) + GRACE_MS
+    return last_ms is None or clock.now_ms() - last_ms > limit_ms
+
+
+def ping_if_well(ledger: Ledger, url: str, resting: Iterable[Source] = ()) -> None:
+    """A dead man's switch: only progress that was verified is reported, and an open error is none.
+
+    `resting` are the sources at work without a run under way: each must have come to the end of one lately.
+    """
     with ledger.read() as tx:
         troubled = any(each.level == "error" for each in alerts.open_conditions(tx))
-    if troubled:
+        overdue = [source.name for source in resting if _is_overdue(tx, source)]
+    if overdue:
+        logger.warning("ping.withheld", overdue=overdue)
+    if troubled or overdue:
         return
     try:
         ping(url)

@@ -1,6 +1,7 @@
 """What people send once more: dead letters, replays; and what they ask of the daemon."""
 
 import pytest
+import sqlalchemy as sa
 from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
 from tests.scripted import raising, refusing, take
 
@@ -241,11 +242,79 @@ def test_requests_are_carried_out_in_order_and_answered(tmp_path):
         assert ferry.sink("exit").state == "paused"
 
 
-def test_a_letter_is_not_lost_by_a_misconfigured_sink(tmp_path):
-    """A retry that meets a 401 leaves the letter waiting."""
+def test_a_letter_that_meets_a_misconfigured_sink_holds_it_and_goes_out_once_it_is_mended(tmp_path):
+    """A 401 is about the sink: it is held and probed with the letter, whose retry stays asked for."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry, 3)
+        calls = len(ferry.script().calls)
+        ferry.script().behave = raising(SinkMisconfigured("401 Unauthorized"))
+        retry_all(ferry)
+        with ferry.working():
+            ferry.script().await_calls(calls + 3)
+            wait_until(lambda: ferry.sink().state == "held")
+            (letter,) = ferry.letters(state="retrying")
+            assert letter.body == event(3, bad="poison")
+            assert letter.reason == "column `amount` is no number"
+            assert "401" in ferry.conditions()["sink.held:out"].detail
+            ferry.script().behave = take
+            wait_until(lambda: ferry.sink().state == "active")
+        assert [letter.state for letter in ferry.letters(state=None)] == ["delivered"]
+        assert ferry.conditions() == {}
+
+
+def test_events_that_come_while_a_letter_holds_the_sink_are_delivered_after_the_mend(tmp_path):
+    """The hold that a letter began ends with the first batch that is taken, too."""
     with Ferry(tmp_path) as ferry:
         with_letters(ferry, 3)
         ferry.script().behave = raising(SinkMisconfigured("401 Unauthorized"))
         retry_all(ferry)
-        drain_letters(ferry)
-        assert [letter.body for letter in ferry.letters()] == [event(3, bad="poison")]
+        with ferry.working() as workers:
+            wait_until(lambda: ferry.sink().state == "held")
+            ferry.put(f"{HOUR}/b.ndjson", events(5, 100))
+            ferry.index()
+            ferry.script().behave = take
+            workers["out"].wake()
+            wait_until(lambda: ferry.is_settled("out") and not ferry.letters(state="retrying"))
+        assert set(numbers(ferry.script().lines())) == {*range(10), *range(100, 105)}
+        assert ferry.conditions() == {}
+
+
+class Broken:
+    """A daemon that cannot do what it is asked."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def reload(self) -> list[str]:
+        raise self.error
+
+    def wake_sinks(self) -> None: ...
+
+    def run_now(self, source: str | None) -> list[str]:
+        return []
+
+
+def test_a_request_that_fails_in_an_unknown_way_blocks_no_other(tmp_path):
+    """It is answered with the error's type and text, once, and the next ones are carried out."""
+    with Ferry(tmp_path) as ferry:
+        with ferry.ledger.write() as tx:
+            asked = [requests.ask(tx, "reload"), requests.ask(tx, "pause", sink="out")]
+        carry_out.carry_out(ferry.ledger, Broken(RuntimeError("no more threads\n" + "x" * 5000)))
+        with ferry.ledger.read() as tx:
+            answers = [requests.get(tx, number) for number in asked]
+        assert [answer.ok for answer in answers] == [False, True]
+        assert (answers[0].result or "").startswith("RuntimeError: no more threads")
+        assert len(answers[0].result or "") <= 400
+        assert ferry.sink().state == "paused"
+
+
+def test_a_request_that_meets_a_locked_ledger_is_tried_again(tmp_path):
+    """A transient fault of the ledger is no answer: the request goes on waiting."""
+    with Ferry(tmp_path) as ferry:
+        with ferry.ledger.write() as tx:
+            requests.ask(tx, "reload")
+        locked = sa.exc.OperationalError("BEGIN", None, Exception("database is locked"))
+        with pytest.raises(sa.exc.OperationalError):
+            carry_out.carry_out(ferry.ledger, Broken(locked))
+        with ferry.ledger.read() as tx:
+            assert len(requests.waiting(tx)) == 1

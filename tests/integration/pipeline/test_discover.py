@@ -5,9 +5,13 @@ import os
 
 import freezegun
 import pytest
+import sqlalchemy as sa
 from tests.builders import HOUR, Ferry, event, events, numbers, put
 
 from eventferry import clock
+from eventferry.ledger import tables as t
+from eventferry.pipeline.discover import PAGE
+from eventferry.pipeline.run import run_once
 
 
 def keys(ferry: Ferry, *, full: bool = False, source: str = "events") -> list[str]:
@@ -288,3 +292,56 @@ def test_a_key_in_two_sources_is_two_files(tmp_path):
         assert keys(ferry, source="one") == keys(ferry, source="two") == [f"{HOUR}/a.ndjson"]
         ferry.deliver()
         assert sorted(numbers(ferry.script().lines())) == [1, 2]
+
+
+def test_without_settle_a_file_dated_in_the_future_is_taken_at_once(tmp_path):
+    """Who says that files need not settle is not made to wait for a clock that is ahead."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["settle"] = "0s"
+        ferry.put(f"{HOUR}/a.ndjson", event(1), age=-86_400)
+        ferry.open()
+        assert keys(ferry) == [f"{HOUR}/a.ndjson"]
+
+
+def test_files_that_come_later_than_the_ledger_remembers_are_told(tmp_path):
+    """Left out, but not in silence: a warning counts them until a full listing meets none."""
+    with freezegun.freeze_time("2026-01-05 12:00:00") as time, Ferry(tmp_path) as ferry:
+        ferry.put("2026/01/02/03/old.ndjson", event(1), age=86_400)
+        ferry.put("2026/01/03/03/young.ndjson", event(2), age=3600)
+        ferry.open()
+        assert len(keys(ferry, full=True)) == 2
+        floor_ms = clock.to_ms(dt.datetime(2026, 1, 4, 13, tzinfo=dt.UTC))
+        with ferry.ledger.write() as tx:
+            tx.execute(sa.update(t.sources).values(floor_ms=floor_ms))
+        ferry.index(full=True)
+        assert ferry.conditions() == {}
+        time.tick(dt.timedelta(hours=2))
+        late = ferry.put("2026/01/02/03/late.ndjson", event(3), age=60)
+        assert keys(ferry, full=True) == []
+        condition = ferry.conditions()["files.below_floor:events"]
+        assert (condition.level, condition.fields["files"]) == ("warning", 1)
+        late.unlink()
+        ferry.index(full=True)
+        assert ferry.conditions() == {}
+
+
+def test_what_start_excludes_is_no_late_file(tmp_path):
+    """A date before `start` was never wanted, whenever the file is written."""
+    with freezegun.freeze_time("2026-03-05 12:00:00") as time, Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["start"] = "2026-03-01"
+        ferry.open()
+        time.tick(dt.timedelta(hours=1))
+        ferry.put("2026/02/27/00/backfill.ndjson", event(1), age=60)
+        assert ferry.index(full=True).discovery.before_start == 1
+        assert ferry.conditions() == {}
+
+
+def test_a_listing_tells_that_it_moves_also_where_there_is_nothing_to_take(tmp_path):
+    """Whoever watches for hung runs hears of every page of a long listing."""
+    with Ferry(tmp_path) as ferry:
+        for number in range(2 * PAGE + 1):
+            ferry.put(f"errors/{number:04}.log", b"")
+        ferry.open()
+        moves: list[None] = []
+        run_once(ferry.ledger, ferry.at_work["events"], ferry.indexer, full=True, listing=lambda: moves.append(None))
+        assert len(moves) == 3

@@ -1,9 +1,15 @@
 """Files that vanish or change between index and delivery: awaited, then counted as missing; the rest goes on."""
 
 import os
+from datetime import timedelta
 
+import pytest
+import sqlalchemy as sa
 from tests.builders import HOUR, Ferry, events, numbers, put, wait_until
 from tests.scripted import take, unavailable
+
+from eventferry import clock
+from eventferry.ledger import tables as t
 
 
 def ready(ferry: Ferry, patience: str = "0s") -> Ferry:
@@ -150,3 +156,127 @@ def test_one_sources_lost_file_does_not_hold_another_source_back(tmp_path):
         with ferry.working():
             ferry.script().await_taken(5)
         assert numbers(ferry.script().lines()) == list(range(100, 105))
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Lets hours pass: `later(25)`."""
+    real, passed = clock.now_ms, [timedelta()]
+    monkeypatch.setattr(clock, "now_ms", lambda: real() + int(passed[0].total_seconds() * 1000))
+
+    def pass_hours(hours: float) -> None:
+        passed[0] += timedelta(hours=hours)
+
+    return pass_hours
+
+
+def messages(ferry: Ferry, event: str) -> list[str]:
+    """The kinds of the messages about an event, in order."""
+    return [row.kind for row in ferry.rows(sa.select(t.messages).order_by(t.messages.c.id)) if row.event == event]
+
+
+def is_missed(ferry: Ferry) -> bool:
+    return "file.gone:events:out" in ferry.conditions()
+
+
+def test_files_deleted_together_are_given_up_together(tmp_path, later):
+    """Twenty files, one patience: what vanished with the first one found is given up with it, under one message."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["gone_after"] = "24h"
+        ferry.set_batch(max_events=5)
+        paths = [ferry.put(f"{HOUR}/{n:02}.ndjson", events(5, 5 * n)) for n in range(30)]
+        ferry.open()
+        ferry.index()
+        for number, path in enumerate(paths):
+            if number % 3:
+                path.unlink()
+        with ferry.working():
+            wait_until(lambda: is_missed(ferry))
+        later(23)
+        with ferry.working():
+            wait_until(lambda: ferry.conditions()["file.gone:events:out"].count > 1)
+        assert ferry.letters() == []
+        later(1.1)
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == [n for n in range(150) if n // 5 % 3 == 0]
+        assert len(ferry.letters()) == 20
+        assert ferry.book().missing == 100
+        assert list(ferry.conditions()) == ["events.dead:out"]
+        assert messages(ferry, "file.gone") == ["problem", "recovered"]
+
+
+def test_one_of_them_that_comes_back_in_time_is_delivered(tmp_path, later):
+    """Only what is still gone when its turn comes is given up."""
+    with Ferry(tmp_path) as ferry:
+        ready(ferry, "24h")
+        paths = [tmp_path / "events" / HOUR / f"{name}.ndjson" for name in "abc"]
+        aside = [path.rename(tmp_path / path.name) for path in paths]
+        with ferry.working():
+            wait_until(lambda: is_missed(ferry))
+        aside[1].rename(paths[1])
+        later(25)
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == list(range(10, 20))
+        assert sorted(letter.place for letter in ferry.letters()) == [f"{HOUR}/{name}.ndjson:1" for name in "ac"]
+        assert not is_missed(ferry)
+
+
+def test_a_file_that_vanishes_afterwards_has_a_patience_of_its_own(tmp_path, later):
+    """What was indexed after the loss was noticed cannot have been lost with it."""
+    with Ferry(tmp_path) as ferry:
+        ready(ferry, "24h")
+        (tmp_path / "events" / HOUR / "c.ndjson").unlink()
+        with ferry.working():
+            wait_until(lambda: is_missed(ferry))
+        later(25)
+        late = [ferry.put(f"{HOUR}/{name}.ndjson", events(10, start)) for name, start in (("d", 30), ("e", 40))]
+        ferry.index()
+        aside = late[0].rename(tmp_path / "aside")
+        with ferry.working():
+            wait_until(lambda: ferry.letters() and is_missed(ferry))
+            wait_until(lambda: "d.ndjson" in ferry.conditions()["file.gone:events:out"].subject)
+        assert [letter.place for letter in ferry.letters()] == [f"{HOUR}/c.ndjson:1"]
+        aside.rename(late[0])
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == [*range(20), *range(30, 50)]
+        assert len(ferry.letters()) == 1
+        assert not is_missed(ferry)
+
+
+def test_a_large_file_that_is_gone_waits_once(tmp_path, later):
+    """Every range of a file shares its patience."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["gone_after"] = "24h"
+        path = ferry.put(f"{HOUR}/a.ndjson", events(100_000))
+        ferry.open()
+        ferry.index()
+        assert len(ferry.rows(sa.select(t.segments.c.position))) > 1
+        path.unlink()
+        with ferry.working():
+            wait_until(lambda: is_missed(ferry))
+        later(25)
+        ferry.deliver()
+        assert ferry.book().missing == 100_000
+        assert not is_missed(ferry)
+
+
+def test_what_is_left_of_a_changed_file_does_not_renew_the_patience(tmp_path, later):
+    """A file of which one range changed is read on after that range was given up; the next file is given up with it."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["gone_after"] = "24h"
+        path = ferry.put(f"{HOUR}/a.ndjson", events(100_000))
+        gone = ferry.put(f"{HOUR}/b.ndjson", events(10, 100_000))
+        ferry.open()
+        ferry.index()
+        before = path.stat()
+        with path.open("r+b") as file:
+            file.write(events(1, 9))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        gone.unlink()
+        with ferry.working():
+            wait_until(lambda: is_missed(ferry))
+        later(25)
+        ferry.deliver()
+        assert [letter.place for letter in ferry.letters()] == [f"{HOUR}/b.ndjson:1", f"{HOUR}/a.ndjson:1"]
+        assert 0 < ferry.book().delivered == 100_010 - ferry.book().missing
+        assert not is_missed(ferry)

@@ -10,9 +10,12 @@ import pytest
 import sqlalchemy as sa
 from tests.builders import HOUR, Ferry, event, events, numbers, put
 
+from eventferry import clock
+from eventferry.errors import StoreError
 from eventferry.execution import make_executor
 from eventferry.ledger import tables as t
 from eventferry.pipeline.index import Indexer
+from eventferry.store.directory import DirectoryStore
 
 
 def positions(ferry: Ferry) -> list[tuple[int, str, int]]:
@@ -230,6 +233,66 @@ def test_members_frames_and_odd_ends_all_arrive(tmp_path):
         ferry.index()
         ferry.deliver()
         assert b"".join(line + b"\n" for line in ferry.script().lines()) == events(8)
+
+
+def test_files_that_are_listed_but_not_handed_out_are_told_and_forgiven(tmp_path, monkeypatch):
+    """Silence is a fault: after `unreadable_after` people hear of it, with key, reason and count, until it is over."""
+
+    def refuse(self, key, version):
+        raise StoreError(f"{key}: permission denied")
+
+    with freezegun.freeze_time("2026-03-01 12:00:00") as time, Ferry(tmp_path) as ferry:
+        for name in "ab":
+            ferry.put(f"{HOUR}/{name}.ndjson", events(3))
+        ferry.open()
+        with monkeypatch.context() as patched:
+            patched.setattr(DirectoryStore, "open", refuse)
+            assert ferry.index().indexed.postponed == 2
+            time.tick(dt.timedelta(minutes=59))
+            ferry.index()
+            assert ferry.conditions() == {}
+            time.tick(dt.timedelta(minutes=2))
+            ferry.index()
+            condition = ferry.conditions()["source.unreadable:events"]
+            assert (condition.level, condition.fields["waiting"]) == ("error", 2)
+            assert f"{HOUR}/a.ndjson: permission denied" in condition.detail
+            assert condition.command == "eventferry check --source events"
+        time.tick(dt.timedelta(minutes=2))
+        assert ferry.index().indexed.files == 2
+        assert ferry.conditions() == {}
+
+
+def test_a_truncated_file_dated_in_the_future_is_quarantined_all_the_same(tmp_path):
+    """Its age begins when it was first seen: a store ahead of our clock does not make it wait for ever."""
+    with freezegun.freeze_time("2026-03-01 12:00:00") as time, Ferry(tmp_path) as ferry:
+        path = ferry.put(f"{HOUR}/a.ndjson.gz", events(2000))
+        path.write_bytes(path.read_bytes()[:-30])
+        os.utime(path, (clock.now_ms() / 1000 + 10 * 86_400,) * 2)
+        ferry.open()
+        ferry.index()
+        time.tick(dt.timedelta(seconds=2))
+        assert ferry.index().indexed.postponed == 1
+        time.tick(dt.timedelta(minutes=61))
+        assert ferry.index().indexed.quarantined == 1
+
+
+def test_bad_lines_are_over_only_when_none_came_in_for_a_day(tmp_path):
+    """Clean files between bad ones neither end the warning nor begin it anew: one message, then one recovery."""
+    with freezegun.freeze_time("2026-03-01 12:00:00") as time, Ferry(tmp_path) as ferry:
+        ferry.open()
+        for number in range(6):
+            ferry.put(f"{HOUR}/{number}.ndjson", events(3) + (b"{broken\n" if number % 2 == 0 else b""))
+            ferry.index()
+            assert "lines.bad:events" in ferry.conditions()
+            time.tick(dt.timedelta(hours=4))
+        time.tick(dt.timedelta(hours=15))
+        ferry.index()
+        assert "lines.bad:events" in ferry.conditions()
+        time.tick(dt.timedelta(hours=2))
+        ferry.index()
+        assert ferry.conditions() == {}
+        kinds = [row.kind for row in ferry.rows(sa.select(t.messages.c.kind).order_by(t.messages.c.id))]
+        assert kinds == ["problem", "recovered"]
 
 
 # -- workers that die -------------------------------------------------------------------------------------------------

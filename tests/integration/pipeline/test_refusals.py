@@ -174,6 +174,22 @@ def test_a_bug_is_repeated_five_times_then_bisected(tmp_path):
         assert letter.reason == "KeyError: 'amount'"
 
 
+def test_an_exception_that_quotes_the_batch_is_nowhere_repeated(tmp_path, capfd):
+    """Events do not leak into ledger, alerts and journal by the words of a sink that fails."""
+
+    def quoting(batch, script):
+        raise ValueError(f"cannot store: {batch.body.decode()}")
+
+    with Ferry(tmp_path) as ferry:
+        ferry.script().behave = quoting
+        with ready(ferry, events(1000, secret="opensesame")).working():
+            wait_until(lambda: ferry.sink().state == "held", 60)
+        assert {row.error for row in ferry.batches() if row.error} == {"ValueError: cannot store:"}
+        told = ferry.conditions()["sink.held:out"]
+        assert told.detail.endswith("ValueError: cannot store:")
+        assert "opensesame" not in "".join(capfd.readouterr())
+
+
 def test_a_bug_in_everything_holds_the_sink(tmp_path):
     """Where every batch makes the sink fail in that way, nothing is called dead."""
     with Ferry(tmp_path) as ferry:

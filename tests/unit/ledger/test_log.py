@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.builders import Ferry, event, events
 
 from eventferry.ledger.identity import batch_id, batch_id_of
-from eventferry.ledger.log import first_position_dated, pack_holes, segments_after, segments_between, unpack_holes
+from eventferry.ledger.log import first_since, pack_holes, segments_after, segments_between, unpack_holes
 from eventferry.sink import Part
 
 EDGES = st.lists(st.tuples(st.integers(0, 2**62), st.integers(0, 2**62)), max_size=50).map(tuple)
@@ -70,5 +70,7 @@ def test_segments_are_found_by_place_and_by_date(tmp_path):
             assert [each.position for each in segments_after(tx, two, 4, size)] == [5, 6]
             assert [each.position for each in segments_between(tx, two, 2, 5)] == [4, 5]
             day_two = 1_767_312_000_000
-            assert first_position_dated(tx, two, day_two) == 4
-            assert first_position_dated(tx, two, day_two + 30 * 86_400_000) == 6
+            assert first_since(tx, two, 0, day_two) == 5
+            assert first_since(tx, two, 5, day_two) == 6
+            assert first_since(tx, two, 0, day_two + 30 * 86_400_000) is None
+            assert first_since(tx, two, 0, day_two + 30 * 86_400_000, by_age=True) == 4

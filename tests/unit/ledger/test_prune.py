@@ -1,6 +1,7 @@
 """Pruning: what is old and needed by nobody goes; the books balance, and nothing is delivered twice because of it."""
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator
 
 import freezegun
@@ -9,7 +10,8 @@ import sqlalchemy as sa
 from tests.builders import Ferry, events, numbers
 
 from eventferry import clock
-from eventferry.ledger import log, sinks
+from eventferry.ledger import alerts, log, sends, sinks
+from eventferry.ledger import prune as prune_module
 from eventferry.ledger import tables as t
 from eventferry.ledger.prune import prune
 
@@ -201,3 +203,101 @@ def test_a_cursor_in_the_middle_of_a_segment_keeps_it(tmp_path, time):
         time.move_to("2026-06-01")
         keep_days(ferry, 1)
         assert len(ferry.rows(sa.select(t.segments.c.position))) == 1
+
+
+def add_chain(ferry: Ferry, segments: int, batches: int) -> None:
+    """Segments of a hundred events, one a file, delivered in batches of which hardly any ends where a segment does."""
+    old, total = clock.now_ms() - 100 * DAY_MS, segments * 100
+    shared = {"source_id": 1, "key_hash": "", "size": 100, "modified_ms": old, "seen_ms": old, "finished_ms": old}
+    counts = {"bytes": 100, "lines": 100, "events": 100, "bad": 0, "blank": 0, "untimed": 0, "state": "indexed"}
+    objects = [
+        {"id": n, "key": f"{n}", "version": f"{n}", "digest": "", **shared, **counts} for n in range(1, segments + 1)
+    ]
+    placed = {"source_id": 1, "start": 0, "end": 100, "first_line": 1, "lines": 100, "events": 100, "untimed": 0}
+    log_rows = [
+        {"position": n, "object_id": n, "digest": "", "flags": 0, "appended_ms": old, **placed}
+        for n in range(1, segments + 1)
+    ]
+    edges = [(n * (total - 50)) // batches for n in range(batches + 1)]
+    sent = {
+        "sink_id": 1,
+        "source_id": 1,
+        "epoch": 1,
+        "body_bytes": 0,
+        "body_digest": "",
+        "transform": "",
+        "parts": "[]",
+    }
+    rows = [
+        {
+            "id": f"{low}", "from_position": low // 100 + 1, "from_byte": low % 100,
+            "to_position": (high - 1) // 100 + 1, "to_byte": (high - 1) % 100 + 1,
+            "order_position": low // 100 + 1, "order_byte": low % 100,
+            "read_events": high - low, "events": high - low, "state": "delivered", "created_ms": old, **sent,
+        }
+        for low, high in itertools.pairwise(edges)
+    ]  # fmt: skip
+    with ferry.ledger.write() as tx:
+        for table, values in ((t.objects, objects), (t.segments, log_rows), (t.batches, rows)):
+            tx.execute(sa.insert(table), values)
+        sinks.move_cursor(tx, 1, 1, segments, 50, 50)
+
+
+def test_a_steady_backlog_does_not_keep_everything(tmp_path):
+    """Batches that end inside segments are no reason to keep what is before them; a long chain goes quickly."""
+    with Ferry(tmp_path) as ferry:
+        ferry.open()
+        add_chain(ferry, 15_000, 20_000)
+        before = ferry.book()
+        assert (before.indexed, before.waiting) == (1_500_000, 50)
+        began = clock.monotonic()
+        counts = keep_days(ferry, 4)
+        assert clock.monotonic() - began < 10  # it took minutes; about a second is usual
+        assert counts["batches"] > 19_990
+        assert counts["segments"] == counts["objects"] > 14_990
+        assert (ferry.book().indexed < 1000, ferry.book().waiting) == (True, 50)
+        assert ferry.sink().id == 1
+        assert keep_days(ferry, 4)["segments"] == 0
+
+
+@pytest.mark.parametrize("pages", range(4))
+def test_the_books_balance_wherever_pruning_is_killed(tmp_path, pages, monkeypatch):
+    """Each page is consistent in itself, and the next pruning goes on from there."""
+    with Ferry(tmp_path) as ferry:
+        ferry.open()
+        add_chain(ferry, 60, 83)
+        monkeypatch.setattr(prune_module, "PAGE", 10)
+        page, left = prune_module._prune_page, [pages]
+
+        def killed(*args: object) -> dict[str, int]:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return page(*args)
+
+        monkeypatch.setattr(prune_module, "_prune_page", killed)
+        with pytest.raises(KeyboardInterrupt):
+            keep_days(ferry, 4)
+        assert ferry.book().waiting == 50
+        assert ferry.book().indexed < 6000 or not pages
+        monkeypatch.setattr(prune_module, "_prune_page", page)
+        assert keep_days(ferry, 4)["batches"] > 0
+        assert ferry.book().waiting == 50
+
+
+def test_pruning_keeps_messages_that_wait_and_forgets_what_is_resolved(tmp_path, time):
+    """A message that its channel did not get yet stays, however old; a condition that is over goes."""
+    with Ferry(tmp_path) as ferry:
+        ferry.open()
+        with ferry.ledger.write() as tx:
+            for cause in ("over", "open"):
+                alerts.open_condition(tx, cause=cause, level="error", event="x.y", subject="s")
+            sends.add_send(tx, 1, "slack")
+            sends.add_send(tx, 2, "slack")
+            sends.record_sent(tx, 1, "slack", clock.now_ms())
+            alerts.close_condition(tx, "over")
+        time.move_to("2026-06-01")
+        counts = keep_days(ferry, 4)
+        assert (counts["messages"], counts["conditions"]) == (1, 1)
+        assert ferry.rows(sa.select(t.messages.c.id)) == [(2,), (3,)]  # sending, and not routed
+        assert list(ferry.conditions()) == ["open"]

@@ -24,9 +24,13 @@ def upgrade() -> None:
     sa.Column('opened_ms', sa.BigInteger(), nullable=False),
     sa.Column('changed_ms', sa.BigInteger(), nullable=False),
     sa.Column('messaged_ms', sa.BigInteger(), nullable=True),
+    sa.Column('repeat_ms', sa.BigInteger(), nullable=True),
     sa.Column('resolved_ms', sa.BigInteger(), nullable=True),
     sa.PrimaryKeyConstraint('cause', name=op.f('pk_conditions'))
     )
+    with op.batch_alter_table('conditions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_conditions_resolved_ms'), ['resolved_ms'], unique=False)
+
     op.create_table('messages',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('cause', sa.Text(), nullable=False),
@@ -133,6 +137,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('batches', schema=None) as batch_op:
         batch_op.create_index('ix_batches_open', ['sink_id', 'state', 'source_id'], unique=False)
+        batch_op.create_index('ix_batches_place', ['source_id', 'from_position'], unique=False)
 
     op.create_table('cursors',
     sa.Column('sink_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
@@ -141,6 +146,9 @@ def upgrade() -> None:
     sa.Column('position', sa.BigInteger(), nullable=False),
     sa.Column('byte', sa.BigInteger(), nullable=False),
     sa.Column('left_events', sa.Integer(), nullable=False),
+    sa.Column('pruned_events', sa.BigInteger(), nullable=False),
+    sa.Column('start_ms', sa.BigInteger(), nullable=True),
+    sa.Column('start_by_age', sa.Boolean(), nullable=False),
     sa.ForeignKeyConstraint(['sink_id'], ['sinks.id'], name=op.f('fk_cursors_sink_id_sinks')),
     sa.ForeignKeyConstraint(['source_id'], ['sources.id'], name=op.f('fk_cursors_source_id_sources')),
     sa.PrimaryKeyConstraint('sink_id', 'source_id', name=op.f('pk_cursors'))
