@@ -103,7 +103,8 @@ def _check_ledger(config: Config, steps: Steps) -> Ledger | None:
                 f"state   {state} does not exist and cannot be made here: as root, `install -d -m 700 {state}`", 78
             )
             return None
-        steps.ok(f"state   {state} does not exist yet; the first run makes it")
+        state.mkdir(parents=True, mode=0o700)  # the first run would; what lies in it can be tried now
+        steps.ok(f"state   {state} is made")
     elif not os.access(state, os.W_OK | os.X_OK):
         steps.bad(f"state   {state} cannot be written to; give it to the user that the service runs as", 78)
         return None
@@ -187,7 +188,12 @@ def _tell_polls(settings: SourceConfig, found: trial.Listing, steps: Steps) -> N
             f"source  {settings.name}: keys have no date (key_pattern), so each poll lists all of them, "
             f"{'more than ' if found.cut else ''}{count(found.listed)} now"
         )
-    if found.foreign:
+    if found.foreign and found.foreign == found.listed:
+        steps.bad(
+            f"source  {settings.name}: none of its keys matches key_pattern, such as {found.foreign_example}: nothing "
+            'is taken; set key_pattern = "" where keys hold no dates'
+        )
+    elif found.foreign:
         do, are = ("does", "is") if found.foreign == 1 else ("do", "are")
         steps.mind(
             f"source  {settings.name}: {plural(found.foreign, 'key')} {do} not match key_pattern and {are} left out, "

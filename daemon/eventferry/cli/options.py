@@ -8,17 +8,15 @@ from typer.core import TyperGroup
 
 DEFAULT_CONFIG = "/etc/eventferry/config.toml"
 
-ConfigPath = Annotated[
+_HELP = f"The configuration file, by default {DEFAULT_CONFIG}."
+# The environment counts before the command only: there it gives way to what is written down.
+RootConfigPath = Annotated[
     Path | None,
     typer.Option(
-        "--config",
-        metavar="PATH",
-        help=f"The configuration file, by default {DEFAULT_CONFIG}.",
-        show_default=False,
-        envvar="EVENTFERRY_CONFIG",
-        show_envvar=True,
+        "--config", metavar="PATH", help=_HELP, show_default=False, envvar="EVENTFERRY_CONFIG", show_envvar=True
     ),
 ]
+ConfigPath = Annotated[Path | None, typer.Option("--config", metavar="PATH", help=_HELP, show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

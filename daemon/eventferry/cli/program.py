@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from eventferry.cli import act, alert, config, dead_letters, files, look, serve, setup
-from eventferry.cli.options import ConfigPath, Listing
+from eventferry.cli.options import Listing, RootConfigPath
 from eventferry.errors import ConfigError, EventferryError
 
 # The first line keeps the others from being joined.
@@ -89,7 +89,7 @@ def _show_version(wanted: bool) -> None:
 @program.callback()
 def options(
     ctx: typer.Context,
-    config_path: ConfigPath = None,
+    config_path: RootConfigPath = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)

@@ -69,8 +69,10 @@ def run_once(
             error=error,
         )
         _raise_alerts(tx, source, discovery, error)
+        if error is None:
+            # Where no key ever matched there is no cursor yet, and every listing is of the whole store.
+            _alert_unmatched(tx, source, discovery, is_whole=full or not sources.partition_cursors(tx, source.id))
         if full and error is None:
-            _alert_unmatched(tx, source, discovery)
             _alert_below_floor(tx, source, discovery)
         _alert_unreadable(tx, source, error)
         _end_bad_lines(tx, source)
@@ -139,19 +141,19 @@ def _raise_alerts(tx: sa.Connection, source: Source, discovery: Discovery, error
         )
 
 
-def _alert_unmatched(tx: sa.Connection, source: Source, discovery: Discovery) -> None:
+def _alert_unmatched(tx: sa.Connection, source: Source, discovery: Discovery, *, is_whole: bool) -> None:
     """A pattern that fits no key at all is a mistake that would otherwise look like silence."""
     cause = f"source.unmatched:{source.name}"
     if discovery.foreign < discovery.listed:
         alerts.close_condition(tx, cause)
-    elif discovery.listed:
+    elif discovery.listed and is_whole:
         alerts.open_condition(
             tx,
             cause=cause,
             level="error",
             event="source.unmatched",
             subject=f"No file of source {source.name} is taken: none of its keys matches key_pattern",
-            detail=f"{discovery.listed} keys were listed; key_pattern is {source.settings.key_pattern!r}. "
+            detail=f"{discovery.listed} keys were listed; key_pattern is '{source.settings.key_pattern}'. "
             'Set key_pattern = "" where keys hold no dates.',
             command=f"eventferry check --source {source.name}",
             fields={"source": source.name},

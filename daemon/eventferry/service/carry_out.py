@@ -112,6 +112,12 @@ def _resume(tx: sa.Connection, args: Mapping[str, Any]) -> str:
 
 
 def _retry_files(tx: sa.Connection, args: Mapping[str, Any]) -> str:
+    rows = [objects.get_object(tx, each) for each in args["ids"]] if args.get("release") else []
+    if unreadable := [row.key for row in rows if row.state == "quarantined" and row.digest is None]:
+        raise UsageError(
+            f"{unreadable[0]} cannot be read to its end, so there is nothing whole to release; "
+            "`eventferry files retry` reads it once more, `eventferry files drop` gives it up"
+        )
     count = objects.requeue(tx, args["ids"], RELEASED if args.get("release") else None)
     _close_file_alerts(tx)
     return f"{_counted(count, 'file')} read again by the next run"
