@@ -5,11 +5,12 @@ import re
 from typing import Any, Protocol
 
 # Text outside of strings up to one of: an opening quote whose string does not end here, or `}` before another `{`.
-# Possessive throughout: no backtracking, so time is linear in the input whatever it holds.
-_STRING = rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"'
-_OUTSIDE = re.compile(rb'[^"}]*+(?:(?:' + _STRING + rb'|\}(?![ \t\r]*+\{))[^"}]*+)*+')
+# No repetition can give back what another could take, so time is linear in the input whatever it holds. Groups are not
+# possessive: before 3.11.5 Python matches such groups wrongly (gh-106052), and then documents would not come apart.
+_STRING = rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*"'
+_OUTSIDE = re.compile(rb'[^"}]*+(?:(?:' + _STRING + rb'|\}(?![ \t\r]*+\{))[^"}]*+)*')
 _GAP = re.compile(rb"\}[ \t\r]*+(?=\{)")
-_INSIDE = re.compile(rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+')
+_INSIDE = re.compile(rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*')
 _BLANK = b" \t\r"
 
 
