@@ -105,7 +105,7 @@ def test_a_file_that_is_complete_at_the_second_look_is_delivered(tmp_path):
         assert numbers(ferry.script().lines()) == list(range(2000))
 
 
-def test_a_released_file_is_read_again_and_a_dropped_one_is_not(tmp_path):
+def test_a_retried_file_is_read_again_and_a_dropped_one_is_not(tmp_path):
     """What a person decides about quarantined files happens, and ends the alert."""
     with Ferry(tmp_path) as ferry:
         for name in "ab":
@@ -116,7 +116,7 @@ def test_a_released_file_is_read_again_and_a_dropped_one_is_not(tmp_path):
         ferry.index()
         first, second = ferry.objects(state="quarantined")
         ferry.do("files.drop", ids=[first.id])
-        ferry.do("files.retry", ids=[second.id], release=True)
+        ferry.do("files.retry", ids=[second.id])
         assert ferry.conditions() == {}
         ferry.index()
         assert [row.state for row in ferry.objects()] == ["dropped", "quarantined"]
