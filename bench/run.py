@@ -169,7 +169,7 @@ def measure_all(data: Path, short: bool) -> list[Figure]:
     count, mb, work = (5, 100, data / "work") if short else (5, 500, data / "work")
     pinpoint, flat = (generate(data, profile, mb) for profile in ("pinpoint", "flat"))
     # A short run amortises its fixed costs less: it guards against a collapse, the promise is the full run's.
-    slack = 0.5 if short else 1.0
+    slack = 0.35 if short else 1.0
     print("| what | median | range | promise | kept |\n|---|---|---|---|---|", flush=True)
     found = [
         figure(
