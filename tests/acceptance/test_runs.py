@@ -63,7 +63,8 @@ def runs(ferry: Ferry, time: freezegun.api.FrozenDateTimeFactory) -> Iterator[Ru
         yield made
     finally:
         made.polls.stop()
-        made.scheduler.shutdown()
+        # Waiting inside it would deadlock with a job that plans its next run: APScheduler joins under its own lock.
+        made.scheduler.shutdown(wait=False)
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def test_a_run_that_raises_is_told_and_tried_again_and_the_next_good_one_ends_it
                 wait_until(lambda: ferry.conditions() == {}, what="the end of the alert")
             finally:
                 made.polls.stop()
-                made.scheduler.shutdown()
+                made.scheduler.shutdown(wait=False)
 
 
 def test_a_ledger_that_hiccups_loses_neither_the_next_poll_nor_the_full_listing(tmp_path, time, monkeypatch):
