@@ -13,6 +13,7 @@ import threading
 
 import pytest
 from tests.faults.stage import Stage, seed, wait_until
+from tests.servers import find_program
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 
@@ -168,9 +169,7 @@ def locked_elsewhere(ledger):
 @pytest.mark.parametrize("call", ["fdatasync", "fsync"])  # what SQLite calls; what the file sink calls
 def test_a_failing_sync_is_never_taken_for_a_commit(call, stage):
     """EIO from the disk's sync, again and again: it is told, and what was not durable is not taken for delivered."""
-    strace = shutil.which("strace")
-    if not strace:
-        pytest.skip("needs strace to make a system call fail")
+    strace = find_program("strace", "apt-get install strace")
     stage.configure({"file": file_sink(stage)}, execution={"processes": 0})
     stage.add_files(4, 400)
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when=30+15"]
