@@ -88,6 +88,12 @@ def figure(name: str, values: list[float], promise: str, keeps: Callable[[float]
     return found
 
 
+def clear(work: Path) -> None:
+    """Remove what was written, and wait for the disk: nobody pays for what the one before left unwritten."""
+    shutil.rmtree(work, ignore_errors=True)
+    os.sync()
+
+
 def index_share(source: Path, work: Path) -> float:
     """Decompression alone ÷ the product's indexing with its ledger, each on one core."""
     limit = float(python("limit.py", source, one_core=True)[1].split()[0])
@@ -97,17 +103,19 @@ def index_share(source: Path, work: Path) -> float:
 
 def times_naive(source: Path, work: Path) -> float:
     """The naive script ÷ the product, files in to NDJSON files out; whole work, start-up left out of both."""
-    shutil.rmtree(work, ignore_errors=True)
+    clear(work)
     naive = json.loads(python("naive.py", source, "--files", work / "naive")[1])["seconds"]
+    clear(work)
     product = json.loads(python("product.py", source, work, "--processes", PROCESSES, "--deliver")[1])["seconds"]
     return naive / product
 
 
 def times_split(source: Path, work: Path) -> float:
     """`zcat | split` (which checks nothing) ÷ the product."""
-    shutil.rmtree(work, ignore_errors=True)
+    clear(work)
     work.mkdir(parents=True)
     split, _ = run(["sh", "-c", f"find '{source}' -name '*.gz' | sort | xargs zcat | split -l 10000 - '{work}/x'"])
+    clear(work)
     product = json.loads(python("product.py", source, work, "--processes", PROCESSES, "--deliver")[1])["seconds"]
     return split / product
 

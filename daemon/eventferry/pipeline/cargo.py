@@ -145,6 +145,7 @@ class Cargo:
         except StoreError:
             return  # it will be met again when it is this batch's turn
         if material is not None:
+            _ = material.digest  # joined and digested now, while the sink works, not between two batches
             self._ahead = Ahead(source.id, cursor, material)
 
     def _transform_of(self, tx: sa.Connection, fingerprint: str) -> Transform:
