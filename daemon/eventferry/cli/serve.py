@@ -39,7 +39,7 @@ def run(ctx: typer.Context, config: ConfigPath = None) -> None:
             held.enter_context(app.own_state(loaded.state_dir, wait=wait))
             ledger = app.open_own_ledger(loaded)
         Service(loaded, path, ledger).run()
-        ledger.close()
+        ledger.close(at_exit=True)
         sys.stdout.flush()
         sys.stderr.flush()
         # A call into a sink that never returns holds its thread for ever; an ordinary exit would wait for it. The

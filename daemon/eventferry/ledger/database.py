@@ -19,6 +19,7 @@ from eventferry.ledger import tables as t
 # "EFRY": marks the file as ours, so that another program's database is never migrated.
 APPLICATION_ID = 0x45465259
 BUSY_MS = 10_000
+CLOSE_SECONDS = 2.0
 
 
 class Ledger:
@@ -42,9 +43,19 @@ class Ledger:
         with self._reader.begin() as tx:
             yield tx
 
-    def close(self) -> None:
-        self._reader.dispose()
-        self._writer.dispose()
+    def close(self, *, at_exit: bool = False) -> None:
+        """Checkpoint and close; waits for a transaction under way, but not for ever.
+
+        `at_exit` the process ends next: whoever still wants to write waits for that, instead of opening it again.
+        """
+        if not self._lock.acquire(timeout=CLOSE_SECONDS):
+            return  # a commit hangs on the disk: a kill at this moment loses nothing either
+        try:
+            self._reader.dispose()
+            self._writer.dispose()  # while another thread uses it, SQLite would crash the process
+        finally:
+            if not at_exit:
+                self._lock.release()
 
 
 def open_ledger(path: Path, *, migrate: bool, create: bool | None = None) -> Ledger:

@@ -218,3 +218,65 @@ def test_a_ledger_that_vanished_is_not_made_anew_silently(tmp_path):
             open_ledger(path, migrate=True)
     (tmp_path / "ledger.db.used").unlink()
     open_ledger(path, migrate=True).close()
+
+
+def write_in_background(ledger: Ledger, inside: threading.Event, go_on: threading.Event) -> threading.Thread:
+    """A thread in the middle of a transaction until `go_on`."""
+
+    def write() -> None:
+        with ledger.write() as tx:
+            set_meta(tx, "before", 1)
+            inside.set()
+            go_on.wait(10)
+            set_meta(tx, "after", 2)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert inside.wait(10)
+    return thread
+
+
+def test_closing_waits_for_a_transaction_under_way(tmp_path):
+    """A stop in the middle of another thread's write neither crashes the process nor loses the write."""
+    ledger, inside, go_on = new(tmp_path / "ledger.db"), threading.Event(), threading.Event()
+    writer = write_in_background(ledger, inside, go_on)
+    closer = threading.Thread(target=ledger.close)
+    closer.start()
+    closer.join(0.05)
+    assert closer.is_alive()
+    go_on.set()
+    closer.join(10)
+    writer.join(10)
+    again = new(tmp_path / "ledger.db")
+    with again.read() as tx:
+        assert (get_meta(tx, "before"), get_meta(tx, "after")) == (1, 2)
+    again.close()
+
+
+def test_closing_gives_up_on_a_transaction_that_hangs(tmp_path, monkeypatch):
+    """A disk that hangs must not keep a stop waiting: nothing is lost by going."""
+    monkeypatch.setattr("eventferry.ledger.database.CLOSE_SECONDS", 0.01)
+    ledger, inside, go_on = new(tmp_path / "ledger.db"), threading.Event(), threading.Event()
+    writer = write_in_background(ledger, inside, go_on)
+    ledger.close()
+    go_on.set()
+    writer.join(10)
+    ledger.close()
+
+
+def test_after_the_last_closing_nobody_opens_the_ledger_again(tmp_path):
+    """What still wants to write when the daemon goes waits for its end; the file stays checkpointed and whole."""
+    ledger, began = new(tmp_path / "ledger.db"), threading.Event()
+    ledger.close(at_exit=True)
+
+    def write() -> None:
+        began.set()
+        with ledger.write() as tx:
+            set_meta(tx, "late", 1)
+
+    late = threading.Thread(target=write, daemon=True)
+    late.start()
+    assert began.wait(10)
+    late.join(0.05)
+    assert late.is_alive()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ledger.db", "ledger.db.used"]
