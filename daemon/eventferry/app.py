@@ -15,10 +15,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from eventferry.alerts.channels import Channel, make_channel
+from eventferry.alerts.giving_up import give_up
 from eventferry.alerts.outbox import Outbox, OutboxSettings
 from eventferry.alerts.policy import ChannelRule
 from eventferry.config import Config, SinkConfig, SourceConfig, load, redactor
-from eventferry.errors import ConfigError, LedgerBusyError
+from eventferry.errors import ConfigError, LedgerBrokenError, LedgerBusyError
 from eventferry.execution import make_executor
 from eventferry.ledger import Ledger, alerts, log, open_ledger, sinks, sources
 from eventferry.ledger.sinks import SinkRow
@@ -49,7 +50,18 @@ def ledger_path(config: Config) -> Path:
 
 def open_own_ledger(config: Config) -> Ledger:
     """The ledger, migrated if need be: for the daemon alone, which holds the lock. Raises LedgerError."""
-    return open_ledger(ledger_path(config), migrate=True)
+    ledger = open_ledger(ledger_path(config), migrate=True)
+    end_where_broken(ledger, config)
+    return ledger
+
+
+def end_where_broken(ledger: Ledger, config: Config) -> None:
+    """Have the process end, and the channels of this configuration told, where a commit cannot be made durable."""
+
+    def end(error: LedgerBrokenError) -> None:
+        give_up(error, lambda: alert_parts(config)[0].values(), config.state_dir, config.instance)
+
+    ledger.on_broken = end
 
 
 def open_existing_ledger(config: Config) -> Ledger:
@@ -290,7 +302,7 @@ def check_roots(ledger: Ledger, config: Config) -> None:
             if known is None or not source.enabled:
                 continue
             try:
-                sources.check_root(known, source_at_work.root_of(source), source.moved_from)
+                sources.check_root(tx, known, source_at_work.root_of(source), source.moved_from)
             except ConfigError as error:
                 problems += error.problems
     if problems:

@@ -3,7 +3,8 @@
     EventferryError
     ├── ConfigError            a person mends the configuration; exit 78
     ├── LedgerError            a person looks at the ledger; exit 78, never re-created silently
-    │   └── LedgerBusyError    another daemon holds it; exit 75
+    │   ├── LedgerBusyError    another daemon holds it; exit 75
+    │   └── LedgerBrokenError  a commit could not be made durable: begin anew from what is on the disk; exit 74
     ├── StoreError             later: the store may answer again
     │   ├── ObjectGone         the object (version) is no longer there
     │   └── ObjectChanged      the key now holds other bytes than the version asked for
@@ -46,6 +47,12 @@ class LedgerBusyError(LedgerError):
     """Another daemon holds the ledger."""
 
     exit_code = 75
+
+
+class LedgerBrokenError(LedgerError):
+    """A commit could not be made durable: what this process believes of the ledger may not be on the disk."""
+
+    exit_code = 74
 
 
 class StoreError(EventferryError):

@@ -80,8 +80,9 @@ def test_replaced_content_is_held_until_a_person_decides(tmp_path):
         (row,) = ferry.objects(state="held")
         assert "replaced" in ferry.conditions()["file.held:events"].detail
         ferry.do("files.retry", ids=[row.id], release=True)
-        assert ferry.conditions() == {}
+        assert "file.held:events" in ferry.conditions()
         through(ferry)
+        assert ferry.conditions() == {}
         assert numbers(ferry.script().lines()) == [*range(10), *range(100, 105)]
 
 

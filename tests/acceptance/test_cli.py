@@ -49,11 +49,8 @@ def home(tmp_path: Path) -> Path:
 def fill_in(config: Path, home: Path) -> None:
     """What a person does between `init` and `check`: say where files are, and where events go."""
     text = config.read_text()
-    for old, new in (
-        ("/var/lib/eventferry/delivered", home / "out"),
-        ("/var/lib/eventferry", home / "state"),
-        ("/srv/events", home / "store"),
-    ):
+    assert f'state_dir = "{home}/state"' in text
+    for old, new in ((f"{home}/state/delivered", home / "out"), ("/srv/events", home / "store")):
         assert old in text
         text = text.replace(old, str(new))
     config.write_text(text)

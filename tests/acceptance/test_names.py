@@ -1,7 +1,7 @@
 """Names are identity: editing the configuration never resets memory, and never resends everything by surprise."""
 
 import pytest
-from tests.builders import HOUR, Ferry, event, events, numbers
+from tests.builders import HOUR, Ferry, event, events, numbers, put
 
 from eventferry.errors import ConfigError
 
@@ -138,6 +138,18 @@ def test_a_changed_root_is_refused_until_the_move_is_declared(tmp_path):
         assert ferry.index(full=True).indexed.files == 0
         ferry.deliver()
         assert len(ferry.script().lines()) == 1234
+
+
+def test_a_mistyped_root_that_held_nothing_is_simply_corrected(tmp_path):
+    """Where no file was ever seen there is nothing to confuse: no move needs to be declared."""
+    with Ferry(tmp_path) as ferry:
+        ferry.open()
+        assert ferry.index(full=True).indexed.files == 0
+        (tmp_path / "evnts").mkdir()
+        ferry.sources["events"]["url"] = str(tmp_path / "evnts")
+        put(tmp_path / "evnts", f"{HOUR}/a.ndjson.gz", events(3))
+        ferry.open()
+        assert ferry.index().indexed.files == 1
 
 
 def test_on_a_fresh_ledger_every_name_is_welcome(tmp_path):

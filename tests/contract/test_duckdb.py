@@ -40,6 +40,7 @@ def _locked(path):
 
 class TestDuckdb(SinkPromises):
     sink_type = DuckdbSink
+    records_parts = True
     options: ClassVar = {"path": "/srv/events.duckdb"}
 
     @contextmanager

@@ -166,21 +166,35 @@ def locked_elsewhere(ledger):
         holder.communicate("")
 
 
-@pytest.mark.parametrize("call", ["fdatasync", "fsync"])  # what SQLite calls; what the file sink calls
-def test_a_failing_sync_is_never_taken_for_a_commit(call, stage):
-    """EIO from the disk's sync, again and again: it is told, and what was not durable is not taken for delivered."""
+def start_with_failing(call, when, stage):
+    """A daemon whose disk answers this system call with EIO at these times."""
     strace = find_program("strace", "apt-get install strace")
     stage.configure({"file": file_sink(stage)}, execution={"processes": 0})
     stage.add_files(4, 400)
-    inject = ["-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when=30+15"]
-    stage.start(strace, "-f", "-qq", "-o", os.devnull, *inject)
-    daemon = stage.daemons[-1]
-    wait_until(lambda: re.search("disk I/O error|Input/output error", daemon.log.read_text()), "the failure is told")
+    inject = ["-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={when}"]
+    return stage.start(strace, "-f", "-qq", "-o", os.devnull, *inject)
+
+
+def test_a_sync_that_fails_under_a_sink_is_never_taken_for_a_delivery(stage):
+    """EIO from the sync of the sink's files, again and again: it is told, and what was not durable is sent again."""
+    daemon = start_with_failing("fsync", "30+15", stage)
+    wait_until(lambda: re.search("Input/output error", daemon.log.read_text()), "the failure is told")
     stage.add_files(2, 400)
-    wait_until(lambda: not daemon.is_alive or stage.has_nothing_left(), "it goes on, or ends", 60)
-    if daemon.is_alive:
-        os.kill(int((stage.state / "eventferry.lock").read_text()), signal.SIGTERM)  # not strace
-        daemon.process.wait(15)
+    wait_until(stage.has_nothing_left, "it goes on", 60)
+    os.kill(int((stage.state / "eventferry.lock").read_text()), signal.SIGTERM)  # not strace
+    daemon.process.wait(15)
+    with stage.running():
+        wait_delivered(stage)
+    assert_exact(stage)
+
+
+def test_a_sync_that_fails_under_the_ledger_ends_the_process(stage):
+    """One EIO from the ledger's sync: no second try of it, an exit that systemd restarts, and the next one goes on."""
+    daemon = start_with_failing("fdatasync", "30", stage)
+    assert daemon.process.wait(60) == 74
+    assert daemon.events()["ledger.broken"] == 1
+    (said,) = [each for each in daemon.said() if each["event"] == "ledger.broken"]
+    assert (said["level"], "disk I/O error" in said["error"]) == ("critical", True)
     with stage.running():
         wait_delivered(stage)
     assert_exact(stage)

@@ -21,7 +21,7 @@ def compose_digest(conditions: Sequence[Condition], notices: Sequence[StoredMess
 
 
 def _subject(still_open: int, notices: int, over: int) -> str:
-    counts = [(still_open, "open"), (notices, "noted"), (over, "recovered")]
+    counts = [(still_open, "open"), (notices, "noted"), (over, "over")]
     said = ", ".join(f"{count} {word}" for count, word in counts if count)
     return f"Daily digest: {said}" if still_open or notices else f"Daily digest: all well{f', {said}' if said else ''}"
 

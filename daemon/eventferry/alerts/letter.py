@@ -11,6 +11,7 @@ from eventferry import clock
 from eventferry.alerts.message import Message
 from eventferry.alerts.phrases import cut, heading, one_line
 from eventferry.alerts.render import plain_text
+from eventferry.ledger.alerts import ENDS
 
 
 def compose(message: Message, sender: str, recipients: Sequence[str]) -> EmailMessage:
@@ -42,7 +43,7 @@ def _own_id(message: Message) -> str:
 
 
 def _thread_id(message: Message) -> str:
-    if message.kind not in ("problem", "reminder", "recovered"):
+    if message.kind not in ("problem", "reminder", *ENDS):
         return _id(message, message.kind, str(message.id), str(message.created_ms))
     return _id(message, message.cause, str(message.since_ms))
 

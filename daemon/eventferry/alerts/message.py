@@ -7,7 +7,7 @@ from typing import Any, Literal
 from eventferry.ledger.alerts import LEVELS, StoredMessage
 
 Level = Literal["debug", "info", "warning", "error"]
-Kind = Literal["problem", "reminder", "recovered", "notice", "digest", "test", "failure"]
+Kind = Literal["problem", "reminder", "recovered", "over", "notice", "digest", "test", "failure"]
 
 __all__ = ["LEVELS", "Kind", "Level", "Message", "from_stored"]
 

@@ -31,7 +31,12 @@ PASS_S = 30.0
 STATUS = "eventferry status"
 
 _LEVELS = logging.getLevelNamesMapping()
-_LOGGED = {"recovered": "alert.recovered", "reminder": "alert.repeated", "digest": "digest.written"}
+_LOGGED = {
+    "recovered": "alert.recovered",
+    "over": "alert.ended",
+    "reminder": "alert.repeated",
+    "digest": "digest.written",
+}
 
 log = get_logger()
 
@@ -254,7 +259,7 @@ class _Pass:
 
 def _log_message(message: StoredMessage, channels: Sequence[str]) -> None:
     event = _LOGGED.get(message.kind, "alert.raised")
-    level = "info" if message.kind == "recovered" else message.level
+    level = "info" if message.kind in alerts.ENDS else message.level
     known = {"subject": message.subject, "detail": message.detail, "command": message.command}
     shown = {key: value for key, value in known.items() if value}
     log.log(_LEVELS[level.upper()], event, cause=message.cause, kind=message.kind, **shown, channels=list(channels))

@@ -5,6 +5,7 @@ from typing import Any
 
 from eventferry import clock
 from eventferry.alerts.message import Message
+from eventferry.ledger.alerts import ENDS
 from eventferry.logs import escape
 
 LONGEST_HEADING = 200
@@ -14,7 +15,9 @@ _SECONDS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 def heading(message: Message) -> str:
     """What happened, on one line."""
-    before = {"reminder": "Still: ", "recovered": "Recovered: ", "test": "Test: "}.get(message.kind, "")
+    before = {"reminder": "Still: ", "recovered": "Recovered: ", "over": "Over: ", "test": "Test: "}.get(
+        message.kind, ""
+    )
     return cut(one_line(before + message.subject), LONGEST_HEADING)
 
 
@@ -26,12 +29,13 @@ def signature(message: Message) -> str:
 def facts(message: Message) -> list[tuple[str, str]]:
     """Label and value of everything else worth knowing, most important first."""
     found: list[tuple[str, str]] = []
-    if message.kind in ("problem", "reminder", "recovered") and message.since_ms:
+    lasts = message.kind in ("problem", "reminder", *ENDS)
+    if lasts and message.since_ms:
         found.append(("Since", moment(message.since_ms)))
-    if message.kind == "recovered" and message.created_ms > message.since_ms:
+    if message.kind in ENDS and message.created_ms > message.since_ms:
         found.append(("Lasted", duration((message.created_ms - message.since_ms) / 1000)))
     found.extend(_labelled(key, value) for key, value in message.fields.items() if value is not None)
-    if message.count > 1 and message.kind in ("problem", "reminder", "recovered"):
+    if message.count > 1 and lasts:
         found.append(("Seen", f"{message.count:,} times"))
     return [(one_line(label), cut(one_line(value), 500)) for label, value in found]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from eventferry.ledger.alerts import LEVELS, StoredMessage
+from eventferry.ledger.alerts import ENDS, LEVELS, StoredMessage
 
 SUPPRESSED = "alert.suppressed"
 # These say once what was asked for, or what the cap itself kept back.
@@ -26,14 +26,14 @@ class ChannelRule:
 
 
 def choose_channels(message: StoredMessage, told: frozenset[str], rules: Mapping[str, ChannelRule]) -> Iterable[str]:
-    """The channels that get `message`. A reminder or a recovery also goes where its problem went."""
+    """The channels that get `message`. A reminder or an end also goes where its problem went."""
     return [name for name, rule in rules.items() if _wants(message, name in told, rule)]
 
 
 def _wants(message: StoredMessage, was_told: bool, rule: ChannelRule) -> bool:
     if message.kind == "digest":
         return rule.wants_digest
-    if message.kind == "recovered":
+    if message.kind in ENDS:
         return was_told
     matches = not rule.events or any(fnmatchcase(message.event, pattern) for pattern in rule.events)
     return was_told or (matches and LEVELS.index(message.level) >= LEVELS.index(rule.level))

@@ -4,6 +4,7 @@ from typing import Any
 
 from eventferry.alerts.message import Message
 from eventferry.alerts.phrases import cut, duration, facts, heading, lines_of, moment, one_line, signature
+from eventferry.ledger.alerts import ENDS
 
 _SIGNS = {"error": "🔴", "warning": "🟠", "info": "🔵", "debug": "⚪"}
 # Slack refuses a block above its limits: 3000 characters of text, 10 fields of 2000.
@@ -14,7 +15,7 @@ SLACK_FIELDS = 10
 
 def sign(message: Message) -> str:
     """One character that says how bad it is."""
-    return "🟢" if message.kind == "recovered" else _SIGNS.get(message.level, "⚪")
+    return {"recovered": "🟢", "over": "⚪"}.get(message.kind) or _SIGNS.get(message.level, "⚪")
 
 
 def plain_text(message: Message) -> str:
@@ -62,7 +63,7 @@ def slack_fallback(message: Message) -> dict[str, Any]:
 
 def json_payload(message: Message) -> dict[str, Any]:
     """The body of a POST to a webhook."""
-    recovered_after = (message.created_ms - message.since_ms) / 1000 if message.kind == "recovered" else None
+    lasted = (message.created_ms - message.since_ms) / 1000 if message.kind in ENDS else None
     return {
         "id": f"{message.instance}-{message.created_ms}-{message.id}",
         "instance": message.instance,
@@ -78,7 +79,7 @@ def json_payload(message: Message) -> dict[str, Any]:
         "count": message.count,
         "since_ms": message.since_ms,
         "created_ms": message.created_ms,
-        "lasted": duration(recovered_after) if recovered_after is not None else None,
+        "lasted": duration(lasted) if lasted is not None else None,
         "text": plain_text(message),
     }
 

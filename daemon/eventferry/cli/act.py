@@ -79,7 +79,7 @@ def rename(
     config: ConfigPath = None,
 ) -> None:
     """Give a sink or source another name; it keeps its memory. The daemon must be stopped."""
-    from eventferry.cli.asking import rename as carry_out
+    from eventferry.cli.renaming import rename as carry_out
 
     carry_out(chosen(ctx, config), what.value, old, new)
 

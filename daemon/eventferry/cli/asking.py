@@ -11,10 +11,12 @@ import typer
 
 from eventferry import app, clock
 from eventferry.cli import console
+from eventferry.cli.options import calling
 from eventferry.cli.place import Place, be_quiet, find_place, open_place, try_config
+from eventferry.cli.syntax import with_remedy
 from eventferry.cli.wording import plural
 from eventferry.errors import EventferryError, UsageError
-from eventferry.ledger import Ledger, replay, requests, sinks
+from eventferry.ledger import Ledger, facts, replay, requests, sinks
 from eventferry.service import carry_out
 
 PATIENCE_SECONDS = 10.0
@@ -95,7 +97,9 @@ def ask_to_reload(path: Path, *, wait: bool) -> None:
     try:
         result = _ask(ledger, "reload", RELOAD_SECONDS, {})
     except RequestRefused as error:
-        console.complain([*str(error).split("\n"), "nothing was loaded; the daemon goes on with what it had"])
+        console.complain(
+            [*map(with_remedy, str(error).split("\n")), "nothing was loaded; the daemon goes on with what it had"]
+        )
         raise typer.Exit(1) from None
     if result == "nothing changed":
         console.mark(console.OK, "Loaded; nothing changed.")
@@ -128,25 +132,38 @@ def ask_to_replay(path: Path, sink: str, first: str, last: str, mode: str, *, ye
     if not ended:
         console.say(f"Sink {sink} has got nothing of the files from {first} to {last} yet; there is nothing to replay.")
         return
+    with ledger.read() as tx:
+        reach = facts.reach_of(tx, [each.seq for each in ended], low, high)
+    days = first if first == last else f"{first} to {last}"
+    files = plural(reach.files_within, "file")
+    console.say(f"{days} (UTC): {files} of which it got events; a file counts by the date in its key, else by its age.")
     what = f"{plural(len(ended), 'batch', 'batches')} with {plural(sum(each.events for each in ended), 'event')}"
-    how = {"missing": "under their old ids: it takes what it lacks", "again": "under new ids: it will hold them twice"}
-    console.say(f"{what} will be sent to sink {sink} {how[mode]}.")
+    many = len(ended) != 1
+    how = {
+        "missing": f"under {'their old ids' if many else 'its old id'}: it takes what it lacks",
+        "again": f"under {'new ids' if many else 'a new id'}: it will hold {'them' if many else 'it'} twice",
+    }
+    console.say(f"Whole batches are sent: {what} will be sent to sink {sink} {how[mode]}.")
+    if reach.files > reach.files_within:
+        events, others = reach.events - reach.events_within, reach.files - reach.files_within
+        console.mark(
+            console.MIND,
+            f"Among them {'is' if events == 1 else 'are'} {plural(events, 'event')} of {plural(others, 'file')} "
+            "of other days, for batches reach across files.",
+        )
     confirm("Go on?", yes=yes)
-    console.mark(console.OK, have_done(place, ledger, "replay", sink=sink, mode=mode, **{"from": first, "to": last}))
+    have_done(place, ledger, "replay", sink=sink, mode=mode, **{"from": first, "to": last})
+    console.mark(
+        console.OK, f"{plural(len(ended), 'batch', 'batches')} {'go' if many else 'goes'} to sink {sink} again."
+    )
+    console.advise(f"eventferry status --sink {sink}   shows how much of it waits")
     tell_who_goes_on(place)
-
-
-def rename(path: Path, what: str, old: str, new: str) -> None:
-    """Rename a sink or source while no daemon runs."""
-    place, ledger = prepare(path)
-    with app.own_state(place.state_dir, wait=False):
-        console.mark(console.OK, carry_out.do(ledger, "rename", {"what": what, "old": old, "new": new}))
 
 
 def tell_who_goes_on(place: Place) -> None:
     """Where no daemon runs, say that nothing moves by itself."""
     if not app.is_owned(place.state_dir):
-        console.say("No daemon is running: its next start, or `eventferry once`, goes on from here.", "dim")
+        console.say(f"No daemon is running: its next start, or `{calling()} once`, goes on from here.", "dim")
 
 
 def confirm(question: str, *, yes: bool) -> None:

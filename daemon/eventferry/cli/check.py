@@ -6,8 +6,8 @@ import sqlite3
 from pathlib import Path
 
 from eventferry import app
-from eventferry.cli import console, trial
-from eventferry.cli.place import DEFAULT_CONFIG, be_quiet, load_config, step_down
+from eventferry.cli import console, naming, outlook, trial
+from eventferry.cli.place import be_quiet, load_config, step_down
 from eventferry.cli.wording import count, plural, size
 from eventferry.config import Config, SourceConfig
 from eventferry.errors import ConfigError, LedgerError, StoreError, UsageError
@@ -26,6 +26,9 @@ class Steps:
 
     def __init__(self) -> None:
         self.code = 0
+        self.not_contacted: list[str] = []  # sinks of which nothing is proven
+        self.new_names = False  # one of them could send everything again
+        self.listings: dict[str, trial.Listing] = {}  # source → what is in its store
 
     def ok(self, text: str) -> None:
         console.mark(console.OK, text)
@@ -51,7 +54,7 @@ def check_all(path: Path, source: str | None = None, sink: str | None = None) ->
     step_down(config.state_dir)
     steps = Steps()
     steps.ok(f"config  {path}: {plural(len(config.sources), 'source')}, {plural(len(config.sinks), 'sink')}")
-    if not config.enabled or not app.is_anybody_listening(config):
+    if idle := outlook.is_idle(config):
         steps.mind(app.why_idle(config))
     ledger = _check_ledger(config, steps)
     everything = source is None and sink is None
@@ -63,13 +66,17 @@ def check_all(path: Path, source: str | None = None, sink: str | None = None) ->
             trial.try_sink(sink_config, steps)
     if everything:
         for channel in config.alerts.channels:
-            steps.ok(f"alerts  channel {channel.name} ({channel.type}) is set up; `eventferry alert test` uses it")
+            known = f"channel {channel.name} ({channel.type}) is set up"
+            steps.ok(f"alerts  {known}, not contacted: `eventferry alert test` does that")
         if not config.alerts.channels:
             steps.mind("alerts  nobody is told when something breaks: add [[alerts.channels]]")
-    _check_names(config, ledger, steps)
+    if ledger is not None:
+        naming.check_names(config, ledger, steps, source, sink)
+    elif everything and not app.ledger_path(config).exists():
+        naming.tell_all_new(config, steps)
+    outlook.conclude(config, path, ledger, steps, idle=idle, everything=everything)
     if ledger is not None:
         ledger.close()
-    _conclude(steps, path)
     return steps.code
 
 
@@ -80,17 +87,6 @@ def _refuse_unknown(config: Config, source: str | None, sink: str | None) -> Non
     ):
         if name is not None and name not in known:
             raise UsageError(f"there is no {what} {name!r}; known are: {', '.join(known) or 'none'}")
-
-
-def _conclude(steps: Steps, path: Path) -> None:
-    console.say()
-    if steps.code:
-        console.mark(console.BAD, "Mend what is marked above, then check again.")
-    else:
-        named = "" if path == DEFAULT_CONFIG else f" --config {path}"
-        console.mark(console.OK, "Everything works. Next:")
-        console.advise(f"eventferry{named} once                 delivers what there is")
-        console.advise("systemctl enable --now eventferry   does so from now on")
 
 
 def _check_ledger(config: Config, steps: Steps) -> Ledger | None:
@@ -154,6 +150,7 @@ def _check_source(settings: SourceConfig, ledger: Ledger | None, steps: Steps) -
         steps.bad(f"{name}: {error}")
         return
     steps.ok(f"{name}: {done[-1]}")
+    steps.listings[settings.name] = found
     _tell_first_run(settings, ledger, found, steps)
     _tell_polls(settings, found, steps)
 
@@ -173,6 +170,8 @@ def _tell_first_run(settings: SourceConfig, ledger: Ledger | None, found: trial.
     runs = -(-found.files // settings.max_files)
     each = "at once, one run after the other" if settings.catch_up else f"every {trial.rhythm(settings)}"
     steps.note(f'start = "{settings.start}" means: {what}')
+    if not found.listed:
+        steps.note("nothing lies there yet")
     if runs > 1:
         steps.note(f"that takes {plural(runs, 'run')} of max_files = {count(settings.max_files)}, {each}")
     if found.too_young:
@@ -199,15 +198,3 @@ def _tell_polls(settings: SourceConfig, found: trial.Listing, steps: Steps) -> N
             f"source  {settings.name}: {plural(found.foreign, 'key')} {do} not match key_pattern and {are} left out, "
             f"such as {found.foreign_example}"
         )
-
-
-def _check_names(config: Config, ledger: Ledger | None, steps: Steps) -> None:
-    """A new name on a used ledger could send everything again: it must say where it starts."""
-    if ledger is None:
-        return
-    for test in (app.check_identities, app.check_roots):
-        try:
-            test(ledger, config)
-        except ConfigError as error:
-            for problem in error.problems:
-                steps.bad(f"names   {problem}", 78)

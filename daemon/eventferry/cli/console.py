@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from eventferry.cli.options import calling
 from eventferry.logs import escape, redact
 
 if TYPE_CHECKING:
@@ -71,8 +73,8 @@ def mark(sign: str, text: str, *, indent: int = 0, err: bool = False) -> None:
 
 
 def advise(command: str, *, indent: int = 2) -> None:
-    """Print what to run next."""
-    mark(NEXT, command, indent=indent)
+    """Print what to run next, so that it can be copied: with the configuration that this command was about."""
+    mark(NEXT, re.sub(r"(^|; |: )eventferry(?= )", lambda found: found[1] + calling(), command), indent=indent)
 
 
 def heading(text: str) -> None:

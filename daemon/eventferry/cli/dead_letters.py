@@ -58,7 +58,7 @@ def list_letters(
         )
         return
     if not found:
-        console.say("There are no dead letters.")
+        console.say("There are no dead letters that wait.")
         return
     console.table(
         (">No.", "Sink", "~Place", ">Events", ">Size", "Since", "~Reason"),
@@ -76,7 +76,7 @@ def list_letters(
         ],
     )
     if len(found) == limit:
-        console.say(f"Only the newest {limit} are shown; --limit shows more.", "dim")
+        console.say(f"No more than {limit} are shown, the newest; --limit shows more.", "dim")
     console.say()
     console.advise("eventferry dead-letters show NO.    shows the event", indent=0)
     console.advise("eventferry dead-letters retry NO.   sends it again, once the sink is mended", indent=0)
@@ -143,7 +143,8 @@ def retry(
 ) -> None:
     """Send dead letters again, once the sink takes them."""
     from eventferry.cli import console
-    from eventferry.cli.asking import have_each_done, prepare
+    from eventferry.cli.asking import prepare
+    from eventferry.cli.retrying import retry_letters
     from eventferry.errors import UsageError
     from eventferry.ledger import dead_letters
 
@@ -156,7 +157,7 @@ def retry(
     if not ids:
         console.say("There is nothing to send again.")
         return
-    have_each_done(place, ledger, "letters.retry", ids)
+    raise typer.Exit(retry_letters(place, ledger, ids))
 
 
 @letters.command()

@@ -116,7 +116,7 @@ def _print(found: "list[ObjectRow]", names: dict[int, str], limit: int) -> None:
     for row in reasons:
         console.mark(console.MIND, f"{row.id}: {row.reason}")
     if len(found) == limit:
-        console.say(f"Only the newest {limit} are shown; --limit shows more.", "dim")
+        console.say(f"No more than {limit} are shown, the newest; --limit shows more.", "dim")
     _advise({row.state for row in found})
 
 
@@ -129,6 +129,7 @@ def _advise(states: set[str]) -> None:
     console.advise("eventferry files retry NO.     reads it again, once it is mended in the store", indent=0)
     console.advise("eventferry files release NO.   delivers it as it is: bad lines are left out", indent=0)
     console.advise("eventferry files drop NO.      gives it up", indent=0)
+    console.say("For many at once: a quoted pattern of keys instead of NO., such as '2024/01/31/*'.", "dim")
 
 
 def _print_bad(found: Any, names: dict[int, str], *, as_json: bool) -> None:
@@ -220,7 +221,22 @@ def release(ctx: typer.Context, which: Which = None, config: ConfigPath = None) 
     place, ledger = prepare(chosen(ctx, config))
     if not which:
         raise UsageError("say which files: numbers or keys from `eventferry files list`")
-    have_each_done(place, ledger, "files.retry", [row.id for row in _find(ledger, which)], release=True)
+    rows = _releasable(_find(ledger, which))
+    have_each_done(place, ledger, "files.retry", [row.id for row in rows], release=True)
+
+
+def _releasable(rows: "list[ObjectRow]") -> "list[ObjectRow]":
+    """Of several files those that can be read to their end; one alone is refused with its reason by the daemon."""
+    from eventferry.cli import console
+    from eventferry.cli.wording import plural
+
+    whole = [row for row in rows if row.state == "held" or row.digest is not None]
+    if len(rows) == 1 or not whole:
+        return rows
+    if len(whole) < len(rows):
+        left = plural(len(rows) - len(whole), "file")
+        console.mark(console.MIND, f"{left} cannot be read to the end and stay quarantined: retry or drop them")
+    return whole
 
 
 @files.command()

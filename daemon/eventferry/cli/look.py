@@ -50,6 +50,7 @@ def status(
     from eventferry.cli.place import be_quiet, find_place, step_down, try_config
     from eventferry.cli.status import collect
     from eventferry.cli.status_view import show, show_nothing_yet
+    from eventferry.errors import ConfigError
     from eventferry.ledger import open_ledger
 
     be_quiet()
@@ -58,6 +59,8 @@ def status(
     loaded = try_config(path)
     step_down(place.state_dir)
     if not place.ledger.exists():
+        if not path.exists():
+            raise ConfigError(f"{path}: there is no such file; `eventferry init` writes one, --config names another")
         if as_json:
             console.print_json(None)
         else:

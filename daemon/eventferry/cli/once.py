@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from eventferry import app, clock
 from eventferry.cli import console, report
+from eventferry.cli.options import calling
 from eventferry.cli.place import load_config, step_down
 from eventferry.cli.progress import Progress, make_progress
 from eventferry.config import Config
-from eventferry.errors import UsageError
-from eventferry.ledger import Ledger, books, sources
+from eventferry.errors import LedgerBusyError, UsageError
+from eventferry.ledger import Ledger, books, facts, sources
 from eventferry.logs import configure_logs
 from eventferry.pipeline.deliver import SinkWorker
 from eventferry.pipeline.run import RunReport, run_once
@@ -39,6 +40,8 @@ def carry_once(path: Path, *, drain: bool, only: str | None) -> int:
             console.mark(console.MIND, app.why_idle(config))
             return 0
         step_down(config.state_dir)
+        if app.is_owned(config.state_dir):
+            raise LedgerBusyError(f"another eventferry is at work here and delivers by itself: `{calling()} status`")
         with app.own_state(config.state_dir, wait=False):
             ledger = app.open_own_ledger(config)
             try:
@@ -60,6 +63,8 @@ def _carry(config: Config, ledger: Ledger, drain: bool, only: str | None) -> int
     app.check_identities(ledger, config)
     app.check_roots(ledger, config)
     carry_out.carry_out(ledger, None)
+    with ledger.read() as tx:
+        retried = facts.retrying_letters(tx)
     at_work = app.build_sources(ledger, config)
     workers = [SinkWorker(ledger, setup) for setup in app.build_sinks(ledger, config, at_work).values()]
     wanted = [source for name, source in at_work.items() if only in (None, name)]
@@ -69,7 +74,7 @@ def _carry(config: Config, ledger: Ledger, drain: bool, only: str | None) -> int
     carry_out.carry_out(ledger, None)
     outbox = app.build_outbox(ledger, config)
     outbox.pump()
-    return report.tell(ledger, reports, started_ms, {worker.setup.name for worker in workers})
+    return report.tell(ledger, reports, started_ms, {worker.setup.name for worker in workers}, retried)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """The options that commands share."""
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +21,9 @@ RootConfigPath = Annotated[
 ConfigPath = Annotated[Path | None, typer.Option("--config", metavar="PATH", help=_HELP, show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+_chosen: Path | None = None  # what the command at work is about, for the commands that it advises
 
 
 class Listing(TyperGroup):
@@ -43,4 +48,14 @@ def group(help: str) -> typer.Typer:
 
 def chosen(ctx: typer.Context, config: Path | None) -> Path:
     """The configuration that the command is about: named after it, before it, by the environment, or the default."""
-    return (config or ctx.find_root().obj or Path(DEFAULT_CONFIG)).absolute()
+    global _chosen
+    _chosen = (config or ctx.find_root().obj or Path(DEFAULT_CONFIG)).absolute()
+    return _chosen
+
+
+def calling(path: Path | None = None) -> str:
+    """How to call the program about this configuration, or that of this command, with the path quoted for a shell."""
+    path = path or _chosen
+    from_environment = os.environ.get("EVENTFERRY_CONFIG")
+    known = {Path(DEFAULT_CONFIG), Path(from_environment).absolute() if from_environment else None}
+    return "eventferry" if path is None or path in known else f"eventferry --config {shlex.quote(str(path))}"

@@ -75,12 +75,19 @@ def _resolved(value: object) -> str:
 def load_config(path: Path, *, strict: bool = True) -> "Config":
     """The checked configuration; from here on its secrets are hidden in whatever is printed. Raises ConfigError."""
     from eventferry.alerts.channels import make_channel
+    from eventferry.cli.syntax import with_remedy
     from eventferry.config import load, redactor
     from eventferry.logs import set_redactor
 
     _lend_credentials()
     set_redactor(redactor.redact)
-    return load(path, check_sinks=strict, make_channel=make_channel if strict else None)
+    try:
+        return load(path, check_sinks=strict, make_channel=make_channel if strict else None)
+    except ConfigError as error:
+        told = tuple(map(with_remedy, error.problems))
+        if told == error.problems:
+            raise
+        raise ConfigError(*told) from None
 
 
 def try_config(path: Path) -> "Config | None":

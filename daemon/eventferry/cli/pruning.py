@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from eventferry import app, clock
 from eventferry.cli import console
 from eventferry.cli.place import be_quiet, find_place, load_config, open_place
-from eventferry.cli.wording import count, duration
+from eventferry.cli.wording import duration, plural
 from eventferry.errors import LedgerBusyError
 from eventferry.ledger import Ledger
 from eventferry.ledger.prune import prune as prune_ledger
@@ -59,4 +59,5 @@ def _tell(gone: dict[str, int], nothing: str, something: str) -> None:
     console.say(something)
     for name, number in gone.items():
         if number:
-            console.say(f"  {count(number)} {name.replace('_', ' ')}")
+            many = name.replace("_", " ")
+            console.say(f"  {plural(number, 'batch' if many == 'batches' else many.removesuffix('s'), many)}")

@@ -1,10 +1,11 @@
 """What a pass of `once` ended with: a table, and what is left to do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from eventferry.cli import console
+from eventferry.cli.retrying import tell_outcome
 from eventferry.cli.wording import count, plural, size
 from eventferry.ledger import Ledger, books, facts, sinks
 from eventferry.ledger.sinks import SinkRow
@@ -13,8 +14,17 @@ from eventferry.pipeline.run import RunReport
 Left = tuple[str, str]  # what is left, and the command for it
 
 
-def tell(ledger: Ledger, reports: Mapping[str, RunReport], started_ms: int, working: set[str]) -> int:
-    """Print the summary; 0 where everything available was delivered, 1 where something is left."""
+def tell(
+    ledger: Ledger,
+    reports: Mapping[str, RunReport],
+    started_ms: int,
+    working: set[str],
+    retried: Sequence[int] = (),
+) -> int:
+    """Print the summary; 0 where everything available was delivered, 1 where something is left.
+
+    `retried` are the dead letters that somebody wanted to be sent again.
+    """
     with ledger.read() as tx:
         delivered = books.delivered_since(tx, started_ms)
         left = {row.sink: 0 for row in books.backlogs(tx)}
@@ -46,6 +56,10 @@ def tell(ledger: Ledger, reports: Mapping[str, RunReport], started_ms: int, work
             ],
         )
     console.say()
+    if retried:
+        with ledger.read() as tx:
+            outcome = facts.letter_states(tx, retried)
+        tell_outcome(ledger, outcome, advise=False)  # what is left is listed below
     for text, command in open_ends:
         console.mark(console.MIND, text)
         if command:
@@ -85,17 +99,19 @@ def _of_sinks(
 ) -> Iterator[Left]:
     errors = facts.waiting_errors(tx)
     for row in rows:
-        events = plural(left.get(row.name, 0), "event")
+        number = left.get(row.name, 0)
+        events = f"{plural(number, 'event')} {'waits' if number == 1 else 'wait'}"
         if row.state == "held":
             yield (
-                f"sink {row.name} is held; {events} wait: {row.reason}",
+                f"sink {row.name} is held; {events}: {row.reason}",
                 f"once it is mended: eventferry resume {row.name}",
             )
         elif row.state == "paused":
-            yield f"sink {row.name} is paused; {events} wait", f"eventferry resume {row.name}"
+            yield f"sink {row.name} is paused; {events}", f"eventferry resume {row.name}"
         elif left.get(row.name, 0):
             why = errors.get(row.id, "it did not take them yet")
-            yield f"sink {row.name}: {events} wait: {why}", "eventferry once"
+            yield f"sink {row.name}: {events}: {why}", "eventferry once"
         if row.id in letters:
-            number = plural(letters[row.id], "event")
-            yield f"sink {row.name} refused {number}; they are kept", f"eventferry dead-letters list --sink {row.name}"
+            refused = plural(letters[row.id], "event")
+            kept = "it is kept" if letters[row.id] == 1 else "they are kept"
+            yield f"sink {row.name} refused {refused}; {kept}", f"eventferry dead-letters list --sink {row.name}"

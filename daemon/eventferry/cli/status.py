@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,6 +24,8 @@ from eventferry.service.reload import digest_of, get_loaded
 # The daemon says every 10 s that it moves.
 SILENT_MS = 60_000
 
+NONE_DEAD = books.DeadParts(0, 0, 0, 0, 0)
+
 Entry = dict[str, Any]
 
 
@@ -32,9 +35,10 @@ def collect(ledger: Ledger, place: Place, config: Config | None, source: str | N
     with ledger.read() as tx:
         found: Entry = {
             "daemon": _daemon(tx, place, running),
-            "config": _config(tx, place),
+            "config": _config(tx, place, is_readable=config is not None),
             "sources": _sources(tx, config, running),
-            "sinks": _sinks(tx),
+            "sinks": _sinks(tx, config),
+            "channels": _channels(tx, config),
             "problems": _problems(tx),
         }
     found["balanced"] = all(each["balanced"] for each in (*found["sources"], *found["sinks"]))
@@ -67,11 +71,13 @@ def _daemon(tx: sa.Connection, place: Place, running: bool) -> Entry:
     return {"state": state, "pid": pid, "since": iso(since), "heartbeat": iso(heartbeat), "stopped": iso(stopped)}
 
 
-def _config(tx: sa.Connection, place: Place) -> Entry:
-    """Which edit is at work: loaded, edited (not loaded yet), refused, or unknown where no daemon ever ran."""
+def _config(tx: sa.Connection, place: Place, *, is_readable: bool) -> Entry:
+    """Which edit is at work: loaded, edited (not loaded yet), refused; unknown or broken where no daemon ever ran."""
     loaded = get_loaded(tx)
     entry: Entry = {"path": str(place.config), "state": "unknown", "loaded": None, "edited": None, "problems": []}
     if loaded is None or not loaded.loaded_ms:
+        if not is_readable:
+            entry["state"] = "broken"
         return entry
     now = digest_of(place.config)
     entry["loaded"] = iso(loaded.loaded_ms)
@@ -84,7 +90,7 @@ def _config(tx: sa.Connection, place: Place) -> Entry:
     elif now == loaded.refused_digest:
         entry["state"], entry["problems"] = "refused", loaded.problems
     else:
-        entry["state"] = "edited"
+        entry["state"] = "edited" if is_readable else "broken"
     return entry
 
 
@@ -138,10 +144,35 @@ def _next_run(settings: SourceConfig | None, run: facts.Run | None) -> dt.dateti
     return last if settings.catch_up and run.limited else last + settings.interval
 
 
-def _sinks(tx: sa.Connection) -> list[Entry]:
+def _sinks(tx: sa.Connection, config: Config | None) -> list[Entry]:
     letters, errors = facts.waiting_letters(tx), facts.waiting_errors(tx)
-    kept, lacks = books.sink_books(tx), books.backlogs(tx)
-    return [_sink(row, kept, lacks, letters.get(row.id, 0), errors.get(row.id)) for row in sinks.all_sinks(tx)]
+    kept, lacks, dead = books.sink_books(tx), books.backlogs(tx), books.dead_parts(tx)
+    configured = None if config is None else {each.name for each in config.sinks}
+    found = []
+    for row in sinks.all_sinks(tx):
+        entry = _sink(row, kept, lacks, letters.get(row.id, 0), errors.get(row.id))
+        entry["dead_parts"] = asdict(dead.get(row.name, NONE_DEAD))
+        entry["configured"] = configured is None or row.name in configured
+        found.append(entry)
+    return found
+
+
+def _channels(tx: sa.Connection, config: Config | None) -> list[Entry]:
+    """How the last sends of each channel went; those that are not configured any more are left out."""
+    known = {each.channel: each for each in facts.channels(tx)}
+    names = list(known) if config is None else [each.name for each in config.alerts.channels]
+    return [
+        {
+            "name": name,
+            "failing": found.failing,
+            "waiting": found.waiting,
+            "given_up": found.given_up,
+            "error": found.error if found.failing else None,
+            "last_sent": iso(found.sent_ms),
+        }
+        for name in names
+        for found in [known.get(name) or facts.ChannelFacts(name, False, 0, 0, None, None)]
+    ]
 
 
 def _sink(row: SinkRow, kept: Iterable[SinkBooks], lacks: Iterable[Backlog], letters: int, error: str | None) -> Entry:
@@ -203,5 +234,6 @@ def _needs_attention(found: Entry) -> bool:
         or not found["balanced"]
         or any(each["level"] == "error" for each in found["problems"])
         or any(each["enabled"] and (each["state"] == "held" or each["dead_letters"]) for each in found["sinks"])
+        or any(each["failing"] for each in found["channels"])
         or any(each["quarantined"] or each["held"] for each in found["sources"])
     )

@@ -5,8 +5,10 @@ from typing import Any
 
 from eventferry import clock
 from eventferry.cli import console
-from eventferry.cli.place import DEFAULT_CONFIG, Place
-from eventferry.cli.wording import ago, at, count, duration, lasted, size, until
+from eventferry.cli.options import calling
+from eventferry.cli.place import Place
+from eventferry.cli.syntax import with_remedy
+from eventferry.cli.wording import ago, at, count, duration, lasted, plural, plural_noun, size, until
 
 Entry = dict[str, Any]
 
@@ -16,18 +18,18 @@ _SINK = {"active": "green", "held": "bold red", "paused": "yellow"}
 
 def show_nothing_yet(place: Place) -> None:
     """What stands there before the first run."""
-    named = "" if place.config == DEFAULT_CONFIG else f" --config {place.config}"
-    console.say(f"Nothing has run here yet: there is no ledger at {place.ledger}.")
+    console.say(f"Nothing has run here yet under {place.config}: there is no ledger at {place.ledger}.")
     console.say()
-    console.advise(f"eventferry{named} check     tries everything that a run needs", indent=0)
-    console.advise(f"eventferry{named} once      looks for files and delivers them, once", indent=0)
+    console.advise("eventferry check     tries everything that a run needs", indent=0)
+    console.advise("eventferry once      looks for files and delivers them, once", indent=0)
 
 
 def show(found: Entry) -> None:
     """Print everything that `collect` found."""
     _show_daemon(found["daemon"])
-    _show_config(found["config"])
+    _show_config(found["config"], is_running=found["daemon"]["state"] in ("running", "silent"))
     _show_books(found)
+    _show_channels(found["channels"])
     _show_sources(found["sources"])
     _show_sinks(found["sinks"])
     _show_problems(found["problems"])
@@ -51,35 +53,69 @@ def _show_daemon(daemon: Entry) -> None:
         _line("Daemon", f"running{when}, pid {daemon['pid']}", style)
     elif daemon["state"] == "silent":
         _line("Daemon", f"running, but nothing moved since {at(heartbeat or 0)}", style)
-        console.advise("systemctl restart eventferry")
+        _advise_restart(daemon["pid"])
     elif daemon["state"] == "died":
         _line("Daemon", f"not running; it ended without a word after {at(heartbeat or 0)}", style)
-        console.advise("journalctl -u eventferry -n 50; systemctl restart eventferry")
+        _advise_restart(None)
     else:
         _line("Daemon", "not running" + (f"; stopped {ago(stopped)}" if stopped else ""), style)
 
 
-def _show_config(config: Entry) -> None:
+def _advise_restart(pid: int | None) -> None:
+    if calling() == "eventferry":
+        console.advise(("" if pid else "journalctl -u eventferry -n 50; ") + "systemctl restart eventferry")
+        return
+    if pid:
+        console.advise(f"kill {pid}")
+    console.advise("eventferry run")
+
+
+def _show_channels(channels: list[Entry]) -> None:
+    if not channels:
+        return
+    failing = [each for each in channels if each["failing"]]
+    good = [f"{each['name']} ({_last(each)})" for each in channels if not each["failing"]]
+    if good:
+        _line("Alerts", ", ".join(good))
+    for each in failing:
+        lost = f", {plural(each['given_up'], 'message')} given up" if each["given_up"] else ""
+        waits = f", {plural(each['waiting'], 'message')} waiting" if each["waiting"] else ""
+        _line("Alerts", f"{each['name']} does not work{waits}{lost}: {each['error']}", "bold red")
+        console.advise(f"eventferry alert test --channel {each['name']}")
+
+
+def _last(channel: Entry) -> str:
+    sent = _ms(channel["last_sent"])
+    return "no message yet" if sent is None else f"last message {ago(sent)}"
+
+
+def _show_config(config: Entry, *, is_running: bool) -> None:
     loaded, edited = _ms(config["loaded"]), _ms(config["edited"])
     match config["state"]:
         case "unknown":
             _line("Config", config["path"])
+        case "broken":
+            goes_on = "the daemon goes on with what it had" if is_running else "nothing can start with it"
+            _line("Config", f"{config['path']} has mistakes, or is not there; {goes_on}", "bold red")
+            console.advise("eventferry check")
         case "loaded":
             _line("Config", f"{config['path']}, loaded {at(loaded or 0)}")
         case "other":
             _line("Config", f"the daemon loaded {config['other_path']}, not {config['path']}", "yellow")
+        case "edited" if not is_running:
+            _line("Config", f"{config['path']}, edited {at(edited or 0)}; the next start loads it")
         case "edited":
             _line("Config", f"{config['path']}, edited {at(edited or 0)}, not loaded", "yellow")
             console.advise("eventferry reload")
         case _:
             _line("Config", f"{config['path']}, edited {at(edited or 0)}, not loaded: it has mistakes", "bold red")
             for problem in config["problems"]:
-                console.mark(console.BAD, problem, indent=2)
+                console.mark(console.BAD, with_remedy(problem), indent=2)
 
 
 def _show_books(found: Entry) -> None:
     if found["balanced"]:
-        _line("Books", "balance: every event is delivered, filtered, waiting, or kept as a dead letter")
+        _line("Books", "balance: every event is delivered, filtered, waiting, missing or a dead letter")
         return
     _line("Books", "DO NOT BALANCE; please report this with `eventferry status --json`", "bold red")
 
@@ -108,7 +144,7 @@ def _source_row(each: Entry) -> tuple[object, ...]:
     if each["foreign_keys"]:
         remarks.append(f"{count(each['foreign_keys'])} foreign")
     if not each["configured"]:
-        remarks.append("no longer configured")
+        remarks.append("not in the config any more")
     elif each["enabled"] is False:
         remarks.append("switched off")
     style = "bold red" if each["quarantined"] or each["held"] or (run and run["error"]) else "dim"
@@ -137,12 +173,37 @@ def _show_sinks(entries: list[Entry]) -> None:
             console.mark(
                 console.MIND, f"{each['name']}: {each['reason']}" + (f"; next try {at(again)}" if again else "")
             )
+    for each in entries:
+        if each["indexed"] != each["delivered"] + each["dead_parts"]["retried"] + each["backlog_events"]:
+            console.say(f"  {each['name']}: {_sum(each)}")
+
+
+def _sum(each: Entry) -> str:
+    """What became of everything that was indexed, in parts that add up to it."""
+    dead = each["dead_parts"]
+    parts = (
+        (each["delivered"], "delivered"),
+        (dead["retried"], "delivered by a retry"),
+        (each["filtered"], "filtered"),
+        (dead["waiting"], plural_noun(dead["waiting"], "dead letter")),
+        (dead["retrying"], plural_noun(dead["retrying"], "dead letter") + " being sent again"),
+        (dead["dropped"], plural_noun(dead["dropped"], "dead letter") + " dropped"),
+        (dead["forgotten"], plural_noun(dead["forgotten"], "dead letter") + " of long ago"),
+        (each["missing"], "missing"),
+        (each["waiting"], "waiting"),
+    )
+    told = " + ".join(f"{count(number)} {what}" for number, what in parts if number)
+    again = each["backlog_events"] - each["waiting"]
+    more = f"; {count(again)} more to be sent again by a replay" if again > 0 else ""
+    return f"{count(each['indexed'])} indexed = {told or 0}{more}"
 
 
 def _sink_row(each: Entry) -> tuple[object, ...]:
     since = _ms(each["since"])
     word, style = each["state"], _SINK.get(each["state"], "")
-    if not each["enabled"]:
+    if not each["configured"]:
+        word, style = "not in the config any more", "dim"
+    elif not each["enabled"]:
         word, style = "switched off", "dim"
     elif each["state"] != "active" and since:
         word = f"{word} {lasted(since)}"
@@ -154,7 +215,7 @@ def _sink_row(each: Entry) -> tuple[object, ...]:
         console.styled(f"● {word}", style),
         " ".join(duration(each["lag_seconds"]).split(" ")[:2]) if events else "none",
         count(events) if events else "none",
-        count(each["delivered"]),
+        count(each["delivered"] + each["dead_parts"]["retried"]),
         console.styled(count(letters), "bold red" if letters else ""),
         size(each["backlog_bytes"]) if events else "none",
         ago(_ms(each["last_delivered"])),

@@ -1,16 +1,19 @@
 """Single trials of `check`: list a store, open a sink."""
 
 import datetime as dt
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from eventferry import clock
 from eventferry.alerts.phrases import duration
 from eventferry.cli.wording import plural
 from eventferry.config import SinkConfig, SourceConfig
 from eventferry.errors import ConfigError
+from eventferry.sink import Sink
 from eventferry.sink.registry import make_sink
 from eventferry.store import StoreObject
 from eventferry.store.layout import Layout, Selection
@@ -76,37 +79,76 @@ def list_all(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How far the trial of a sink came without an error."""
+
+    text: str
+    contacted: bool
+
+
+class NoAnswer(Exception):
+    """Nobody listens where the events should go."""
+
+
 def try_sink(settings: SinkConfig, steps: "Steps") -> None:
-    """Make, open and close a sink within its deadline."""
+    """Make, open and close a sink, and connect to its receiver, within its deadline. No event is sent."""
     name = f"sink    {settings.name} ({settings.type})"
     if not settings.enabled:
         steps.mind(f"{name} is switched off")
         return
-    ended: list[Exception | None] = []
+    ended: list[Exception | Tried] = []
 
     def use() -> None:
         try:
-            with make_sink(settings.type, settings.name, settings.options):
-                pass
+            ended.append(_use(settings))
         except Exception as error:  # a third party's sink may raise anything
             ended.append(error)
-        else:
-            ended.append(None)
 
     # On a thread of its own: a call that never returns must not keep the check.
     thread = threading.Thread(target=use, name=f"check-{settings.name}", daemon=True)
     thread.start()
     thread.join(settings.timeout.total_seconds())
-    error = ended[0] if ended else None
-    if not ended:
+    found = ended[0] if ended else None
+    if found is None:
         steps.bad(f"{name}: did not open within {span(settings.timeout)} (timeout)")
-    elif isinstance(error, ConfigError):
-        steps.bad(f"{name}: {error}", 78)
-    elif error is not None:
-        known = type(error).__module__.startswith("eventferry.")
-        steps.bad(f"{name}: {error}" if known else f"{name}: raised {type(error).__name__}: {error}")
+    elif isinstance(found, Tried):
+        (steps.ok if found.contacted else steps.mind)(f"{name}: {found.text}")
+        if not found.contacted:
+            steps.not_contacted.append(settings.name)
+    elif isinstance(found, ConfigError):
+        steps.bad(f"{name}: {found}", 78)
     else:
-        steps.ok(f"{name}: opens")
+        known = type(found).__module__.startswith("eventferry.")  # else its type tells more than its text
+        steps.bad(f"{name}: {found}" if known else f"{name}: raised {type(found).__name__}: {found}")
+
+
+def _use(settings: SinkConfig) -> Tried:
+    """Open the sink and connect to where its url points. Raises whatever stands in the way."""
+    with make_sink(settings.type, settings.name, settings.options) as sink:
+        does_open = type(sink).open is not Sink.open
+    address = _address(settings.options.get("url"))
+    if address is not None:
+        where = "{}:{}".format(*address)
+        try:
+            socket.create_connection(address, timeout=settings.timeout.total_seconds()).close()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise NoAnswer(f"{where} cannot be reached: {reason}; start the receiver, or mend its url") from None
+        return Tried(f"opens, and {where} accepts connections; no event was sent", contacted=True)
+    if does_open:
+        return Tried("opens; no event was sent", contacted=True)
+    return Tried("not contacted: this type has nothing to open, only a batch shows whether it takes events", False)
+
+
+def _address(url: object) -> tuple[str, int] | None:
+    """Host and port of a url; None where it names none."""
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
+    return (parts.hostname, port) if parts.hostname and port else None
 
 
 def dated(found: Listing) -> str:

@@ -5,7 +5,7 @@ import datetime as dt
 from eventferry import clock
 from eventferry.alerts.phrases import duration, size
 
-__all__ = ["ago", "at", "count", "duration", "iso", "lasted", "plural", "size", "until"]
+__all__ = ["ago", "at", "count", "duration", "iso", "lasted", "plural", "plural_noun", "size", "until"]
 
 
 def count(number: int) -> str:
@@ -15,7 +15,12 @@ def count(number: int) -> str:
 
 def plural(number: int, noun: str, many: str = "") -> str:
     """`1 file`, `2 files`."""
-    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+    return f"{number:,} {plural_noun(number, noun, many)}"
+
+
+def plural_noun(number: int, noun: str, many: str = "") -> str:
+    """`file` of 1, `files` of 2."""
+    return noun if number == 1 else many or noun + "s"
 
 
 def iso(ms: int | None) -> str | None:

@@ -19,6 +19,8 @@ _c = t.conditions.c
 _m = t.messages.c
 
 LEVELS = ("debug", "info", "warning", "error")
+# How a condition ends: its cause is proven gone, or a person decided that it is none any more.
+ENDS = ("recovered", "over")
 # Reminders written in one go: the rest follow in the next.
 REMINDERS = 500
 TEXT_LIMIT = 4000
@@ -71,8 +73,10 @@ _COUNT_AGAIN = (
     sa.update(t.conditions)
     .where(_c.cause == sa.bindparam("which"))
     .values(
-        count=_c["count"] + 1,
+        count=_c["count"] + sa.bindparam("more"),
         changed_ms=sa.bindparam("now"),
+        subject=sa.bindparam("sentence"),
+        command=sa.bindparam("run"),
         detail=sa.func.coalesce(sa.func.nullif(sa.bindparam("text"), ""), _c.detail),
         fields=sa.func.coalesce(sa.func.nullif(sa.bindparam("values"), "{}"), _c.fields),
         repeat_ms=sa.func.coalesce(sa.bindparam("repeat", type_=sa.BigInteger), _c.repeat_ms),
@@ -91,11 +95,13 @@ def open_condition(
     command: str = "",
     fields: Mapping[str, Any] | None = None,
     repeat_every_ms: int | None = None,
+    times: int = 1,
 ) -> bool:
     """Say that `cause` is so. Whether that wrote a message: at first, and when the level rises; else it is counted.
 
     `level` is warning or error; `subject` one sentence for people; `command` what to run now; `repeat_every_ms` its
-    own interval between reminders, 0 for none.
+    own interval between reminders, 0 for none; `times` how often it was seen, 0 where only its words change. What is
+    told of it later are the words of the last report, all of them, so that they fit each other.
     """
     assert level in ("warning", "error"), level
     now = clock.now_ms()
@@ -103,11 +109,12 @@ def open_condition(
     found = tx.execute(_FIND_OPEN, {"which": cause}).one_or_none()
     if found is not None and LEVELS.index(level) <= LEVELS.index(found.level):
         again = {"which": cause, "now": now, "text": text, "values": values, "repeat": repeat_every_ms}
+        again |= {"more": times, "sentence": _text(subject), "run": _text(command)}
         tx.execute(_COUNT_AGAIN, again)
         return False
     row: dict[str, Any] = {"level": level, "event": event, "detail": text, "fields": values}
     row |= {"subject": _text(subject), "command": _text(command), "changed_ms": now, "messaged_ms": now}
-    row |= {"count": 1, "opened_ms": now} if found is None else {"count": found.seen + 1}
+    row |= {"count": max(1, times), "opened_ms": now} if found is None else {"count": found.seen + times}
     row |= {"repeat_ms": repeat_every_ms, "resolved_ms": None}
     if tx.execute(sa.update(t.conditions).where(_c.cause == cause).values(**row)).rowcount == 0:
         tx.execute(sa.insert(t.conditions).values(cause=cause, **row))
@@ -115,14 +122,19 @@ def open_condition(
     return True
 
 
-def close_condition(tx: sa.Connection, cause: str, detail: str = "") -> bool:
-    """Say that `cause` is over. Whether it was open: then a recovery message is written. Cheap when it was not."""
+def close_condition(tx: sa.Connection, cause: str, detail: str = "", *, subject: str = "", proven: bool = True) -> bool:
+    """Say that `cause` is over. Whether it was open: then a message says so. Cheap when it was not.
+
+    That is a recovery only where something proved it; what a person ended is merely over. `subject` is what is so now,
+    instead of what was wrong.
+    """
     if tx.execute(_FIND_OPEN, {"which": cause}).one_or_none() is None:
         return False
     now = clock.now_ms()
     changes = {"resolved_ms": now, "changed_ms": now, "detail": _text(detail)}
+    changes |= {"subject": _text(subject)} if subject else {}
     tx.execute(sa.update(t.conditions).where(_c.cause == cause).values(**changes))
-    _write_about(tx, _get(tx, cause), "recovered", now)
+    _write_about(tx, _get(tx, cause), "recovered" if proven else "over", now)
     return True
 
 
@@ -243,7 +255,7 @@ def close_conditions_of(tx: sa.Connection, subject: str, names: Collection[str],
     for condition in open_conditions(tx):
         about = condition.fields.get(subject)
         if about in names:
-            closed += close_condition(tx, condition.cause, detail)
+            closed += close_condition(tx, condition.cause, detail, proven=False)
     return closed
 
 

@@ -116,11 +116,18 @@ def get_batch(tx: sa.Connection, seq: int) -> BatchRow:
     return BatchRow(*tx.execute(sa.select(*_COLUMNS).where(_b.seq == seq)).one())
 
 
-def open_batches(tx: sa.Connection, sink_id: int, source_ids: Sequence[int], limit: int = 64) -> list[BatchRow]:
-    """Batches of these sources without an end, in sending order."""
+# A copy under a new epoch, or one that was made due again under its old id and not tried since.
+_IS_REPLAYED = sa.or_(_b.replay_id.is_not(None), sa.and_(_b.attempts == 0, _b.sent_ms.is_not(None)))
+
+
+def open_batches(
+    tx: sa.Connection, sink_id: int, source_ids: Sequence[int], limit: int = 64, *, replays: bool | None = None
+) -> list[BatchRow]:
+    """Batches of these sources without an end, in sending order; all of them, only replayed ones, or only others."""
+    chosen = [] if replays is None else [_IS_REPLAYED if replays else sa.not_(_IS_REPLAYED)]
     rows = tx.execute(
         sa.select(*_COLUMNS)
-        .where(_b.sink_id == sink_id, _b.state.in_(OPEN), _b.source_id.in_(list(source_ids)))
+        .where(_b.sink_id == sink_id, _b.state.in_(OPEN), _b.source_id.in_(list(source_ids)), *chosen)
         .order_by(_b.order_position, _b.order_byte, _b.seq)
         .limit(limit)
     )
@@ -243,6 +250,15 @@ def reopen(tx: sa.Connection, seqs: Sequence[int]) -> int:
     done = tx.execute(
         sa.update(t.batches)
         .where(_b.seq.in_(list(seqs)), _b.state.in_(("delivered", "missing", "dead")))
-        .values(state="planned", attempts=0, unknown=False, bugs=0, next_ms=0, finished_ms=None, error=None)
+        .values(
+            state="planned",
+            attempts=0,
+            unknown=False,
+            bugs=0,
+            next_ms=0,
+            finished_ms=None,
+            error=None,
+            sent_ms=sa.func.coalesce(_b.sent_ms, _b.created_ms),  # marks it as replayed until it is tried
+        )
     )
     return int(done.rowcount)

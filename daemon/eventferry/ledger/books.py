@@ -52,6 +52,21 @@ class SinkBooks:
         return self.indexed == self.delivered + self.filtered + self.dead + self.missing + self.waiting
 
 
+@dataclass(frozen=True, slots=True)
+class DeadParts:
+    """What became of the events that a sink's books count as dead, in events."""
+
+    waiting: int
+    retrying: int
+    retried: int  # delivered by a retry
+    dropped: int
+    forgotten: int  # ended so long ago that only the books know of them
+
+    @property
+    def total(self) -> int:
+        return self.waiting + self.retrying + self.retried + self.dropped + self.forgotten
+
+
 def source_books(tx: sa.Connection) -> list[SourceBooks]:
     """The books of every source."""
     names = ("lines", "events", "bad", "blank", "untimed")
@@ -116,6 +131,38 @@ def _sink_books(
     delivered, filtered, dead, missing, open_ = (int(value) for value in row)
     unplanned = int(behind) + left
     return SinkBooks(sink, source, int(indexed) - pruned, delivered, filtered, dead, missing, open_, unplanned)
+
+
+def dead_parts(tx: sa.Connection) -> dict[str, DeadParts]:
+    """Sink → what became of its dead letters; replays and vanished files are left out."""
+    dead: dict[str, int] = {}
+    for each in sink_books(tx):
+        dead[each.sink] = dead.get(each.sink, 0) + each.dead
+    d = t.dead_letters.c
+    # Letters are written with the end of their batch: older ones are of an end that a replay has undone.
+    counted = (_b.state.in_(("delivered", "dead")) & _b.replay_id.is_(None) & (_b.to_position > _c.start_position)) & (
+        d.created_ms >= _b.finished_ms
+    )
+    rows = tx.execute(
+        sa.select(t.sinks.c.name, d.state, sa.func.sum(d.events))
+        .join_from(t.dead_letters, t.batches, d.batch_seq == _b.seq)
+        .join(t.sinks, d.sink_id == t.sinks.c.id)
+        .join(t.cursors, (_c.sink_id == _b.sink_id) & (_c.source_id == _b.source_id))
+        .where(counted)
+        .group_by(t.sinks.c.name, d.state)
+    )
+    kept: dict[str, dict[str, int]] = {name: {} for name in dead}
+    for name, state, events in rows:
+        kept[name][state] = int(events)
+    return {name: _dead_parts(total, kept[name]) for name, total in dead.items()}
+
+
+def _dead_parts(total: int, kept: dict[str, int]) -> DeadParts:
+    waiting, retrying, retried, dropped = (
+        kept.get(state, 0) for state in ("waiting", "retrying", "delivered", "dropped")
+    )
+    forgotten = total - waiting - retrying - retried - dropped
+    return DeadParts(waiting, retrying, retried, dropped, max(0, forgotten))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,53 @@ from sqlalchemy import event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from eventferry import clock
-from eventferry.errors import LedgerError
+from eventferry.errors import LedgerBrokenError, LedgerError
 from eventferry.ledger import tables as t
 
 # "EFRY": marks the file as ours, so that another program's database is never migrated.
 APPLICATION_ID = 0x45465259
 BUSY_MS = 10_000
 CLOSE_SECONDS = 2.0
+# After a sync that failed the system may take pages for clean that never reached the disk: the next one proves nothing.
+# A write that failed (a quota, a full disk) is undone and can be tried again.
+UNSYNCED = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
 
 class Ledger:
-    """The ledger of one installation. Writes go one at a time, each in one durable transaction."""
+    """The ledger of one installation. Writes go one at a time, each in one durable transaction.
+
+    After a commit that could not be synced nothing is written any more; `on_broken` is told, once, to end the process.
+    """
 
     def __init__(self, path: Path, writer: sa.Engine, reader: sa.Engine) -> None:
         self.path = path
         self._writer = writer
         self._reader = reader
         self._lock = threading.RLock()
+        self._broken: LedgerBrokenError | None = None
+        self.on_broken: Callable[[LedgerBrokenError], None] = lambda _: None
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """One durable transaction: all of it is committed when the block ends, or nothing of it."""
-        with self._lock, self._writer.begin() as tx:
-            yield tx
+        """One durable transaction: all of it is committed when the block ends, or nothing of it.
+
+        Raises LedgerBrokenError once a commit could not be made durable.
+        """
+        with self._lock:
+            if self._broken is not None:
+                raise self._broken
+            try:
+                with self._writer.begin() as tx:
+                    yield tx
+            except sa.exc.DatabaseError as error:
+                if getattr(error.orig, "sqlite_errorcode", None) not in UNSYNCED:
+                    raise
+                self._broken = LedgerBrokenError(
+                    f"ledger {self.path}: {error.orig} in a sync: the disk may have lost what was written; look at it "
+                    "(journalctl -k, smartctl) before anything else"
+                )
+                self.on_broken(self._broken)
+                raise self._broken from error
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

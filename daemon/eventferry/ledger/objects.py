@@ -225,6 +225,30 @@ def unread_since(tx: sa.Connection, source_id: int, seen_ms: int) -> Unread | No
     return None if row is None else Unread(*row)
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Files that wait for a person: how many, and the last one with its reason."""
+
+    files: int
+    key: str
+    reason: str | None
+
+
+def stopped_in(tx: sa.Connection, source_id: int, state: str) -> Stopped | None:
+    """What of the source is in that state, quarantined or held."""
+    columns = (sa.func.count().over().label("files"), t.objects.c.key, t.objects.c.reason)
+    where = (t.objects.c.source_id == source_id, t.objects.c.state == state)
+    newest = sa.select(*columns).where(*where).order_by(t.objects.c.finished_ms.desc(), t.objects.c.id.desc()).limit(1)
+    row = tx.execute(newest).one_or_none()
+    return None if row is None else Stopped(*row)
+
+
+def is_any_requeued(tx: sa.Connection, source_id: int) -> bool:
+    """Whether a file of the source that a person asked for again has not come to its end yet."""
+    again = (t.objects.c.source_id == source_id, t.objects.c.state == "seen", t.objects.c.finished_ms.is_not(None))
+    return tx.execute(sa.select(t.objects.c.id).where(*again).limit(1)).first() is not None
+
+
 def has_bad_lines_since(tx: sa.Connection, source_id: int, since_ms: int) -> bool:
     """Whether a file with bad lines was indexed since then."""
     where = (
@@ -246,6 +270,14 @@ def newest_version(tx: sa.Connection, source_id: int, key: str) -> str | None:
     ).scalar_one_or_none()
 
 
+def is_replaced(tx: sa.Connection, object_id: int) -> bool:
+    """Whether a later version of the same key, with other content and not only more of it, is in the log."""
+    mine, later = t.objects.alias("mine"), t.objects.alias("later")
+    same_key = (mine.c.source_id == later.c.source_id) & (mine.c.key_hash == later.c.key_hash)
+    where = (mine.c.id == object_id, later.c.id > object_id, later.c.state == "indexed", later.c.base == 0)
+    return tx.execute(sa.select(later.c.id).join_from(mine, later, same_key).where(*where).limit(1)).first() is not None
+
+
 def count_in_state(tx: sa.Connection, source_id: int, state: str) -> int:
     """How many object versions of the source are in that state."""
     where = (t.objects.c.source_id == source_id) & (t.objects.c.state == state)
@@ -253,11 +285,14 @@ def count_in_state(tx: sa.Connection, source_id: int, state: str) -> int:
 
 
 def requeue(tx: sa.Connection, object_ids: Sequence[int], reason: str | None = None) -> int:
-    """Make quarantined or held objects wait for indexing again, `released` from what held them; returns how many."""
+    """Make quarantined or held objects wait for indexing again, `released` from what held them; returns how many.
+
+    They keep the time of their former end: what is `seen` and has one was asked for again.
+    """
     done = tx.execute(
         sa.update(t.objects)
         .where(t.objects.c.id.in_(list(object_ids)), t.objects.c.state.in_(("quarantined", "held")))
-        .values(state="seen", attempts=0, next_ms=0, reason=reason, finished_ms=None)
+        .values(state="seen", attempts=0, next_ms=0, reason=reason)
     )
     return int(done.rowcount)
 

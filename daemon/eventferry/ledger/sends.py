@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from eventferry.ledger import tables as t
-from eventferry.ledger.alerts import MESSAGE_COLUMNS, StoredMessage, read_message
+from eventferry.ledger.alerts import ENDS, MESSAGE_COLUMNS, StoredMessage, read_message
 from eventferry.logs import redact
 
 _m = t.messages.c
@@ -44,7 +44,7 @@ def route(
 
 
 def _told(tx: sa.Connection, message: StoredMessage) -> frozenset[str]:
-    if message.kind not in ("reminder", "recovered"):
+    if message.kind not in ("reminder", *ENDS):
         return frozenset()
     told = sa.select(_s.channel).join(t.messages, _m.id == _s.message_id)
     same = (_m.cause == message.cause, _m.id < message.id, _m.created_ms >= message.since_ms)

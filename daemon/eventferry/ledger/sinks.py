@@ -245,9 +245,13 @@ def set_transform(tx: sa.Connection, sink_id: int, fingerprint: str) -> None:
 
 
 def new_epoch(tx: sa.Connection, sink_id: int) -> int:
-    """Begin a new epoch: from now on every batch of the sink has a new id."""
-    tx.execute(sa.update(t.sinks).where(t.sinks.c.id == sink_id).values(epoch=t.sinks.c.epoch + 1))
-    return get_sink_by_id(tx, sink_id).epoch
+    """Begin a new epoch: from now on every batch of the sink has a new id.
+
+    Its number is a time, in seconds, so that no ledger before this one had it: a sink may know what that one sent.
+    """
+    epoch = max(get_sink_by_id(tx, sink_id).epoch + 1, clock.now_ms() // 1000)
+    tx.execute(sa.update(t.sinks).where(t.sinks.c.id == sink_id).values(epoch=epoch))
+    return epoch
 
 
 def open_transforms(tx: sa.Connection, sink_id: int) -> set[str]:

@@ -64,15 +64,18 @@ def register_source(
         created = get_source(tx, name)
         assert created is not None
         return created
-    check_root(row, root, moved_from)
+    check_root(tx, row, root, moved_from)
     if row.root != root:
         tx.execute(sa.update(t.sources).where(t.sources.c.id == row.id).values(root=root))
     return row
 
 
-def check_root(row: SourceRow, root: str, moved_from: str | None) -> None:
-    """Refuse another root than the one on record, unless the move is declared. Raises ConfigError."""
-    if row.root == root:
+def check_root(tx: sa.Connection, row: SourceRow, root: str, moved_from: str | None) -> None:
+    """Refuse another root than the one on record, unless the move is declared. Raises ConfigError.
+
+    Where nothing was ever found, the old root was a slip: there is nothing that could be confused.
+    """
+    if row.root == root or not _has_memory(tx, row.id):
         return
     if moved_from is None or moved_from.rstrip("/") not in (row.root, row.root.removeprefix("file://")):
         raise ConfigError(
@@ -80,6 +83,12 @@ def check_root(row: SourceRow, root: str, moved_from: str | None) -> None:
             f'if the same files were moved there, add moved_from = "{row.root}"; '
             "if they are others, give the source another name"
         )
+
+
+def _has_memory(tx: sa.Connection, source_id: int) -> bool:
+    """Whether files of the source were ever seen, even if they are pruned by now."""
+    seen = (sa.select(table.c.source_id).where(table.c.source_id == source_id) for table in (t.objects, t.partitions))
+    return any(tx.execute(each.limit(1)).first() is not None for each in seen)
 
 
 def floor_of(tx: sa.Connection, source_id: int) -> int:

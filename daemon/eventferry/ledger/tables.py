@@ -298,7 +298,7 @@ messages = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("cause", Text, nullable=False),
-    Column("kind", Text, nullable=False),  # problem | reminder | recovered | notice | digest | test
+    Column("kind", Text, nullable=False),  # problem | reminder | recovered | over | notice | digest | test
     Column("level", Text, nullable=False),
     Column("event", Text, nullable=False),
     Column("payload", Text, nullable=False),  # JSON: subject, detail, command, fields, since_ms, count

@@ -1,7 +1,7 @@
 """Prepares what a sink is sent: cuts the next batch from the log or rebuilds an earlier one, and writes it down."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -14,7 +14,9 @@ from eventferry.ledger.log import LogSegment
 from eventferry.ledger.sinks import Cursor, SinkRow
 from eventferry.logs import get_logger
 from eventferry.pipeline import gone, record
-from eventferry.pipeline.material import Material, gather, rebuild
+from eventferry.pipeline.ceiling import Ceiling
+from eventferry.pipeline.material import Limits, Material, Waiting, gather, rebuild, weigh
+from eventferry.pipeline.outcome import Ending
 from eventferry.pipeline.reader import SegmentReader
 from eventferry.pipeline.record import Attempted
 from eventferry.pipeline.setup import SinkSetup
@@ -54,6 +56,7 @@ class Cargo:
         self._turn = 0
         self._last: Source | None = None  # whose batch was cut last
         self._ahead: Ahead | None = None
+        self._ceiling = Ceiling(setup.limits.max_bytes)
         self.claim = 0  # of the worker that this is the cargo of
         self.flushes = False  # short batches are sent at once
         self.due_ms: int | None = None  # when something that waits for a time is due
@@ -66,6 +69,18 @@ class Cargo:
     def wait_until(self, moment_ms: int) -> None:
         """There is something to do at this moment, if not before."""
         self.due_ms = moment_ms if self.due_ms is None else min(self.due_ms, moment_ms)
+
+    def note_size(self, material: Material, ending: Ending) -> None:
+        """Learn from an ending how large a body the sink takes; a single event says nothing, it cannot be halved."""
+        if ending is Ending.DELIVERED:
+            self._ceiling.note_taken(len(material.body))
+        elif ending is Ending.TOO_LARGE and material.events > 1:
+            self._ceiling.note_refused(len(material.body))
+            self._ahead = None  # it was cut before
+
+    @property
+    def _limits(self) -> Limits:
+        return replace(self.setup.limits, max_bytes=self._ceiling.bytes)
 
     def check_claim(self, tx: sa.Connection) -> None:
         """A worker that was replaced while it read the store must begin nothing more. Raises Superseded."""
@@ -211,15 +226,8 @@ class Cargo:
         self.wait_until(due)
         return False
 
-    def _weigh(self, source: Source, cursor: Cursor) -> "Waiting":
-        events = size = 0
-        oldest: int | None = None
-        for segment in self._segments(source, cursor):
-            oldest = segment.appended_ms if oldest is None else oldest
-            events, size = events + segment.events, size + segment.end - segment.start
-            if events >= self.setup.limits.max_events or size >= self.setup.limits.max_bytes:
-                return Waiting(oldest, True)
-        return Waiting(oldest, False)
+    def _weigh(self, source: Source, cursor: Cursor) -> Waiting:
+        return weigh(self._segments(source, cursor), self._limits)
 
     def _segments(self, source: Source, cursor: Cursor) -> Iterator[LogSegment]:
         position, byte = cursor.position, cursor.byte
@@ -234,7 +242,7 @@ class Cargo:
 
     def _gather(self, source: Source, cursor: Cursor, touched: list[LogSegment]) -> Material | None:
         after, read = (cursor.position, cursor.byte), self._noting(source, touched)
-        return gather(self._segments(source, cursor), read, after, self.setup.transform, self.setup.limits)
+        return gather(self._segments(source, cursor), read, after, self.setup.transform, self._limits)
 
     def _noting(self, source: Source, touched: list[LogSegment]) -> Callable[[LogSegment], bytes]:
         """Reads segments, and leaves the one that it could not read at the end of `touched`."""
@@ -299,14 +307,6 @@ class Cargo:
 
     def _source(self, source_id: int) -> Source | None:
         return next((source for source in self.setup.sources if source.id == source_id), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What lies behind a cursor."""
-
-    oldest_ms: int | None  # when its oldest segment was appended; None where there is nothing
-    is_full: bool  # enough for a batch
 
 
 def _why_other_bytes(row: BatchRow, transform: Transform) -> str:

@@ -7,24 +7,23 @@ from dataclasses import dataclass
 
 from eventferry import clock
 from eventferry.ledger import Ledger, batches, dead_letters, sinks
-from eventferry.ledger.batches import BatchRow
 from eventferry.ledger.dead_letters import DeadLetterRow
-from eventferry.ledger.sinks import SinkRow
 from eventferry.logs import get_logger
 from eventferry.pipeline import record
 from eventferry.pipeline.cargo import Cargo, Superseded
 from eventferry.pipeline.letters import LetterCall, record_letter
-from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, MAX_RETRY_AFTER, Ending, Verdict, judge
+from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, Ending, Verdict, judge
 from eventferry.pipeline.record import Attempted
 from eventferry.pipeline.setup import SinkSetup
 from eventferry.pipeline.slot import Call, Reply, Slot
+from eventferry.pipeline.trouble import Trouble
+from eventferry.pipeline.turns import Turns
 
 logger = get_logger()
 
 IDLE_SECONDS = 60.0
 # A read of the store that takes longer than this hangs, and people are told.
 HANGING_SECONDS = 600.0
-LEDGER_RETRY_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -50,10 +49,12 @@ class SinkWorker:
         self._flights: dict[int, Flight] = {}
         self._letters: dict[int, LetterCall] = {}
         self._cargo = Cargo(ledger, setup)
+        self._trouble = Trouble(ledger, setup.rules)
         self._unsettled: list[Reply] = []  # endings that could not be written down yet
         self._recovered = False
         self._looking_since: float | None = None  # while it reads the store and the ledger
         self._stopping = threading.Event()
+        self._turns = Turns(ledger, setup, self._cargo, self._stopping)
         self._idle = threading.Event()
         self._waking = threading.Lock()
         self._wakes = 0
@@ -111,12 +112,14 @@ class SinkWorker:
                 self._looking_since = None
                 if not (self._stopping.is_set() and not self._busy):  # settling may have ended what was waited for
                     self._receive(seen)
+                    self._trouble.is_over()
             except Superseded:
                 self._stopping.set()  # what is under way may still end; nothing more is begun
             except Exception as error:
                 # Whatever it is, this thread is all that moves this sink: it says so, and tries again.
-                logger.exception("deliver.failed", sink=self.setup.name, error=str(error))
-                threading.Event().wait(LEDGER_RETRY_SECONDS)  # a stop must not turn this into a spin
+                self._looking_since = None
+                self._trouble.meet(error)
+                self._trouble.wait(self._stopping)
         for slot in self._slots:
             slot.close()
         self._cargo.close()
@@ -187,7 +190,7 @@ class SinkWorker:
             self._cargo.wait_until(sink.probe_ms or 0)
             return
         while (slot := self._free_slot(1 if sink.state == "held" else self.setup.concurrency)) is not None:
-            attempted = self._next(sink)
+            attempted = self._turns.next(sink, self._flights)
             if attempted is None:
                 if not self._send_letter(slot):
                     break
@@ -211,44 +214,8 @@ class SinkWorker:
         self._slots.append(slot)
         return slot
 
-    def _next(self, sink: SinkRow) -> Attempted | None:
-        """The next due batch, its attempt written down; None where none is due."""
-        # What cannot be read for now, or comes from a source that was taken away, must not keep the others waiting.
-        readable = [source.id for source in self.setup.sources if not self._cargo.is_blocked(source.id)]
-        with self._ledger.read() as tx:
-            waiting = batches.open_batches(tx, self.setup.id, readable)
-        suspects = [row for row in waiting if row.state == "suspect"]
-        for row in waiting:
-            if row.seq in self._flights or row.state == "suspect":
-                continue
-            if self._is_early(row) and sink.state != "held":
-                self._cargo.wait_until(row.next_ms)
-                return None
-            if (attempted := self._cargo.again(row)) is not None:
-                return attempted
-        open_ = sum(row.state != "suspect" and not self._cargo.is_blocked(row.source_id) for row in waiting)
-        if open_ >= self.setup.concurrency or self._stopping.is_set():
-            return None
-        if len(suspects) <= record.SUSPECTS_BEFORE_HOLD and (attempted := self._cargo.next(sink)) is not None:
-            return attempted
-        return self._judge_suspects(sink, suspects) if suspects and not self._flights else None
-
-    def _judge_suspects(self, sink: SinkRow, suspects: list[BatchRow]) -> Attempted | None:
-        """Nothing else is left to send: a held sink is probed with what it refused; another one is held now."""
-        if sink.state == "held":
-            return self._cargo.again(min(suspects, key=lambda row: (row.attempts, row.seq)))
-        with self._ledger.write() as tx:
-            record.hold_on_suspects(tx, self.setup.rules)
-        self._cargo.wait_until(clock.now_ms() + self.setup.rules.probe_ms)
-        return None
-
-    def _is_early(self, row: BatchRow) -> bool:
-        """Whether its time has not come; a time that no back-off can have set (the clock was wrong) does not count."""
-        longest = max(self.setup.rules.retry_max, MAX_RETRY_AFTER) + self.setup.rules.retry_first
-        return 0 < row.next_ms - clock.now_ms() <= longest * 1000
-
     def _launch(self, attempted: Attempted, slot: Slot) -> None:
-        batch = attempted.as_batch(self.setup.name)
+        batch = attempted.as_batch(self.setup.name, self.setup.identity)
         self._flights[attempted.row.seq] = Flight(attempted)
         slot.start(Call(attempted.row.seq, lambda sink: sink.deliver(batch)), self.setup.timeout)
 
@@ -280,6 +247,7 @@ class SinkWorker:
             self._settle_answer(seq, flight, reply)
             return
         verdict = judge(reply.error, flight.attempted.material.events)
+        self._cargo.note_size(flight.attempted.material, verdict.ending)
         splits = verdict.ending in (Ending.REFUSED, Ending.TOO_LARGE) or (
             verdict.ending is Ending.BUG and flight.attempted.row.bugs + 1 >= BUGS_BEFORE_BISECT
         )
@@ -287,7 +255,7 @@ class SinkWorker:
             # An earlier attempt may have taken effect: the sink is asked before the batch is taken apart.
             flight.verdict = verdict
             if reply.slot.is_free:
-                batch = flight.attempted.as_batch(self.setup.name)
+                batch = flight.attempted.as_batch(self.setup.name, self.setup.identity)
                 reply.slot.start(Call(seq, lambda sink: sink.was_delivered(batch)), self.setup.timeout)
                 return
         with self._ledger.write() as tx:

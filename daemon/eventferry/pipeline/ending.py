@@ -1,14 +1,16 @@
 """Ends a scan: decides what becomes of the object version, and writes that down with its alerts."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from eventferry.ledger import alerts, objects
-from eventferry.ledger.objects import ObjectEnd, ObjectRow
+from eventferry.ledger.objects import ObjectEnd, ObjectRow, Stopped
 from eventferry.logs import get_logger
 from eventferry.pipeline.scan import ScanFailure, ScanResult, ScanSpec
 from eventferry.pipeline.source import Source
+from eventferry.sink.safe import named
 
 logger = get_logger()
 
@@ -18,6 +20,8 @@ MIN_LINES_TO_JUDGE = 20
 STORE_RETRY_MS = 60_000
 # A person's `files release` leaves this reason on the row: deliver it in spite of what held it.
 RELEASED = "released"
+# The states of files that wait for a person.
+STOPPED = ("quarantined", "held")
 
 Outcome = ScanResult | ScanFailure
 
@@ -93,33 +97,60 @@ def note(tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, de
     if isinstance(outcome, ScanResult) and outcome.samples and decision.state != "unchanged":
         samples = [(bad.line, bad.offset, bad.length, bad.reason) for bad in outcome.samples]
         objects.record_bad_lines(tx, row.id, samples)
-    _alert(tx, source, row, outcome, decision)
-
-
-def _alert(tx: sa.Connection, source: Source, row: ObjectRow, outcome: Outcome, decision: Decision) -> None:
-    """One condition per source and cause, however many files: a storm of bad files is one message."""
-    if decision.state in ("quarantined", "held"):
-        word = "quarantined" if decision.state == "quarantined" else "held"
-        alerts.open_condition(
-            tx,
-            cause=f"file.{word}:{source.name}",
-            level="error",
-            event=f"file.{word}",
-            subject=f"A file of source {source.name} is {word} and not delivered: {row.key}",
-            detail=decision.reason or "",
-            command=f"eventferry files list --state {word} --source {source.name}",
-            fields={"source": source.name, "key": row.key},
-        )
-        logger.error(f"file.{word}", source=source.name, key=row.key, reason=decision.reason)
+    if decision.state in STOPPED:
+        logger.error(f"file.{decision.state}", source=source.name, key=row.key, reason=decision.reason)
     if isinstance(outcome, ScanResult) and outcome.bad and decision.state == "indexed":
-        first = outcome.samples[0]
-        alerts.open_condition(
-            tx,
-            cause=f"lines.bad:{source.name}",
-            level="warning",
-            event="lines.bad",
-            subject=f"Files of source {source.name} hold bad lines; they are skipped and recorded",
-            detail=f"{outcome.bad} in {row.key}, the first in line {first.line}: {first.reason}",
-            command=f"eventferry files list --bad --source {source.name}",
-            fields={"source": source.name, "key": row.key},
-        )
+        _alert_bad_lines(tx, source, row, outcome)
+
+
+def _alert_bad_lines(tx: sa.Connection, source: Source, row: ObjectRow, outcome: ScanResult) -> None:
+    first = outcome.samples[0]
+    alerts.open_condition(
+        tx,
+        cause=f"lines.bad:{source.name}",
+        level="warning",
+        event="lines.bad",
+        subject=f"Files of source {source.name} hold bad lines; they are skipped and recorded",
+        detail=f"{outcome.bad} in {row.key}, the first in line {first.line}: {first.reason}",
+        command=f"eventferry files list --bad --source {source.name}",
+        fields={"source": source.name, "key": row.key},
+    )
+
+
+def alert_stopped(
+    tx: sa.Connection, name: str, source_id: int, new: Collection[str] = (), *, by_hand: bool = False
+) -> None:
+    """Tell which files of the source wait for a person, in one condition for each state, however many files.
+
+    `new` are the states of files that came to be so just now. A condition ends when no file is left, nor one that a
+    person asked for again and that was not read since; `by_hand` where a person gave the last one up.
+    """
+    for state in STOPPED:
+        times, cause = sum(each == state for each in new), f"file.{state}:{name}"
+        if not times and alerts.opened_ms(tx, cause) is None:
+            continue
+        stopped = objects.stopped_in(tx, source_id, state)
+        if stopped is not None:
+            _alert_stopped(tx, name, state, stopped, times)
+        elif not objects.is_any_requeued(tx, source_id):
+            said = "given up by hand" if by_hand else f"no file of the source is {state} any more"
+            alerts.close_condition(tx, cause, said, proven=not by_hand)
+
+
+def _alert_stopped(tx: sa.Connection, name: str, state: str, stopped: Stopped, times: int) -> None:
+    event = "file.quarantined" if state == "quarantined" else "file.held"
+    listing = f"eventferry files list --state {state} --source {name}"
+    one = f"A file of source {name} is {state} and not delivered: {stopped.key}"
+    many = f"{stopped.files:,} files of source {name} are {state} and not delivered, the last one {stopped.key}"
+    more = f"\n{stopped.files - 1:,} more: {listing}" if stopped.files > 1 else ""
+    alerts.open_condition(
+        tx,
+        cause=f"{event}:{name}",
+        level="error",
+        event=event,
+        subject=one if stopped.files == 1 else many,
+        detail=named(stopped.key, stopped.reason or "no reason is known") + more,
+        command=listing,
+        fields={"source": name, "key": stopped.key, "files": stopped.files},
+        times=times,
+    )

@@ -7,7 +7,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from eventferry import clock
-from eventferry.ledger import alerts, batches, dead_letters, log, sinks
+from eventferry.ledger import alerts, batches, dead_letters, log, objects, sinks
 from eventferry.ledger.batches import BatchRow, PlannedBatch
 from eventferry.ledger.dead_letters import DeadLetter
 from eventferry.ledger.identity import batch_id
@@ -15,6 +15,7 @@ from eventferry.ledger.log import LogSegment
 from eventferry.pipeline.record import Rules
 from eventferry.pipeline.source import Source
 from eventferry.sink import Part
+from eventferry.sink.safe import named
 
 # The field of the alert that holds the object whose turn it is.
 _AWAITED = "object"
@@ -37,10 +38,15 @@ def give_up(
 ) -> bool:
     """Note that a range cannot be read; True once it has been so for `gone_after` and was given up.
 
+    What a later version has replaced, released by a person or by `on_change`, does not come back: nothing waits for it.
     What was already indexed when a sink first missed a file of the source shares that file's patience: files are
     deleted together, and waiting for them one after another would hold the sink up for days.
     """
-    if not _is_patience_over(tx, setup, source, lost, reason):
+    subject = f"Events for sink {setup.rules.name} are missing: their file is gone"
+    if objects.is_replaced(tx, lost.object_id):
+        subject = f"Events for sink {setup.rules.name} are missing: their file was rewritten before the sink read it"
+        reason = "it was rewritten, and its new content is delivered in place of this"
+    elif not _is_patience_over(tx, setup, source, lost, reason):
         return False
     if row is None:
         _skip_segment(tx, setup, source, lost, reason)
@@ -51,8 +57,8 @@ def give_up(
         cause=f"events.dead:{setup.rules.name}",
         level="error",
         event="events.dead",
-        subject=f"Events for sink {setup.rules.name} are missing: their file is gone",
-        detail=f"{lost.key}: {reason}",
+        subject=subject,
+        detail=named(lost.key, reason),
         command=f"eventferry dead-letters list --sink {setup.rules.name}",
         fields={"sink": setup.rules.name},
     )
@@ -65,7 +71,7 @@ def _is_patience_over(tx: sa.Connection, setup: Setup, source: Source, lost: Log
     cause = _cause(source, setup.rules.name)
     opened = alerts.opened_ms(tx, cause)
     if opened is not None and opened < lost.appended_ms and _is_long_ago(source, opened):
-        alerts.close_condition(tx, cause, _GIVEN_UP)  # this one was still there then: it is awaited anew
+        alerts.close_condition(tx, cause, _GIVEN_UP, proven=False)  # this one was still there then: it is awaited anew
     alerts.open_condition(
         tx,
         cause=cause,
@@ -111,7 +117,7 @@ def _close_if_passed(tx: sa.Connection, source: Source, sink: str, sink_id: int)
     unread = [each for each in batches.open_batches(tx, sink_id, [source.id]) if each.state != "sending"]
     if unread or any(segment.appended_ms <= opened for segment in ahead):
         return False
-    return alerts.close_condition(tx, cause, _GIVEN_UP)
+    return alerts.close_condition(tx, cause, _GIVEN_UP, proven=False)
 
 
 def _skip_segment(tx: sa.Connection, setup: Setup, source: Source, segment: LogSegment, reason: str) -> None:

@@ -12,7 +12,7 @@ from eventferry import clock
 from eventferry.execution import end_executor
 from eventferry.ledger import Ledger, log, objects
 from eventferry.ledger.objects import ObjectRow
-from eventferry.pipeline.ending import Decision, Outcome, ScanItem, decide, end_of, note
+from eventferry.pipeline.ending import Decision, Outcome, ScanItem, alert_stopped, decide, end_of, note
 from eventferry.pipeline.scan import Known, ScanFailure, ScanLimits, ScanResult, ScanSpec, scan_pack
 from eventferry.pipeline.source import Source
 
@@ -112,7 +112,10 @@ class Indexer:
                 return Submitted(pack, executor.submit(scan_pack, specs), executor)
             except BrokenProcessPool:
                 self._replace(executor)
-                executor = self._workers()
+            except RuntimeError:  # shut down since it was looked up: retired by a reload, or closed
+                if not self._is_retired(executor):
+                    raise
+            executor = self._workers()
 
     def _items(self, source: Source, rows: list[ObjectRow]) -> list[ScanItem]:
         with self._ledger.read() as tx:
@@ -137,6 +140,10 @@ class Indexer:
                 executor.submit(scan_pack, []).result()
                 self._executor = executor
             return self._executor
+
+    def _is_retired(self, executor: Executor) -> bool:
+        with self._lock:
+            return self._closed or self._executor is not executor
 
     def _replace(self, broken: Executor) -> None:
         """Do without a broken executor; another source may have replaced it already."""
@@ -183,6 +190,7 @@ class Indexer:
             log.append(tx, source.id, [(row.id, outcome.segments) for row, outcome in _indexed(judged)])
             for row, outcome, decision in judged:
                 note(tx, source, row, outcome, decision)
+            alert_stopped(tx, source.name, source.id, [decision.state for *_, decision in judged])
         for _, outcome in _indexed(judged):
             totals.files += 1
             totals.events += outcome.events

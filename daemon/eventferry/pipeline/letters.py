@@ -53,7 +53,7 @@ def record_letter(tx: sa.Connection, rules: Rules, call: LetterCall, error: Base
             dead_letters.refuse_again(tx, call.letter.id, verdict.reason)
 
 
-def close_if_none_left(tx: sa.Connection, sink_id: int, name: str) -> None:
-    """The alert about dead letters ends with the last one that waits."""
+def close_if_none_left(tx: sa.Connection, sink_id: int, name: str, by_hand: str = "") -> None:
+    """The alert about dead letters ends with the last one that waits: delivered, or what `by_hand` says."""
     if not dead_letters.are_left(tx, sink_id):
-        alerts.close_condition(tx, f"events.dead:{name}")
+        alerts.close_condition(tx, f"events.dead:{name}", by_hand, proven=not by_hand)

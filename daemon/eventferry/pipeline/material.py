@@ -1,8 +1,10 @@
 """What a batch is made of: cut from the log, rebuilt for a retry, halved for a refusal. Pure, but for `read`."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import xxhash
 
@@ -53,6 +55,13 @@ class Piece:
         if events == 0:
             return self.start
         return offset_after(self.raw, self.start, self.segment.holes, self.original(events - 1) + 1)
+
+    def events_before(self, byte: int) -> int:
+        """How many sent events begin before that byte of the object."""
+        if byte <= self.start or byte >= self.end or not self.events:
+            return 0 if byte <= self.start else self.events
+        read = count_events(self.raw[: byte - self.start], self.start, self.segment.holes)
+        return read if self.kept is None else bisect_left(self.kept, read)
 
     def line(self, position: int) -> int:
         """The line number in the file of the sent event at `position`."""
@@ -138,6 +147,14 @@ class Material:
             position -= piece.events
         raise IndexError(position)
 
+    @cached_property
+    def _firsts(self) -> list[int]:
+        return list(accumulate((piece.events for piece in self.pieces), initial=0))
+
+    def position(self, piece: int, byte: int) -> int:
+        """The position in the batch of the first sent event of a piece that begins at `byte` or after it."""
+        return self._firsts[piece] + self.pieces[piece].events_before(byte)
+
     def halves(self) -> tuple["Material", "Material"]:
         """The batch in two; every event of the interval is in exactly one. Needs at least two events."""
         left: list[Piece] = []
@@ -153,6 +170,26 @@ class Material:
             else:
                 right.append(piece)
         return Material(tuple(left), self.transform), Material(tuple(right), self.transform)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What lies behind a cursor."""
+
+    oldest_ms: int | None  # when its oldest segment was appended; None where there is nothing
+    is_full: bool  # enough for a batch
+
+
+def weigh(segments: Iterable[LogSegment], limits: Limits) -> Waiting:
+    """Whether the segments after a cursor are enough for a batch; looks no further than that."""
+    events = size = 0
+    oldest: int | None = None
+    for segment in segments:
+        oldest = segment.appended_ms if oldest is None else oldest
+        events, size = events + segment.events, size + segment.end - segment.start
+        if events >= limits.max_events or size >= limits.max_bytes:
+            return Waiting(oldest, True)
+    return Waiting(oldest, False)
 
 
 def gather(

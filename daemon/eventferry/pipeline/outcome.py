@@ -4,6 +4,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import dropwhile
+from traceback import walk_tb
 
 from eventferry.sink import (
     BatchRejected,
@@ -21,6 +23,7 @@ MAX_RETRY_AFTER = 3600.0
 # So much of a sink's words reaches journal, ledger and people, and less of those that no contract bounds.
 REASON_CHARACTERS = 200
 UNKNOWN_CHARACTERS = 100
+PLACE_CHARACTERS = 150
 
 
 class Overdue(Exception):
@@ -70,7 +73,7 @@ def judge(error: BaseException | None, events: int) -> Verdict:
         case EventsRejected():
             return _judge_some(error, events)
         case _:
-            return Verdict(Ending.BUG, _words_before_payload(error), unknown=True)
+            return Verdict(Ending.BUG, describe(error), unknown=True)
 
 
 def _judge_some(error: EventsRejected, events: int) -> Verdict:
@@ -89,10 +92,32 @@ def _words(said: object, limit: int = REASON_CHARACTERS) -> str:
     return safe_text(lines[0], limit) if lines else ""
 
 
-def _words_before_payload(error: BaseException) -> str:
-    """The type of an unknown exception and its first words, as far as no event can be among them."""
-    words = _words(str(error).partition("{")[0], UNKNOWN_CHARACTERS)
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+def describe(error: BaseException) -> str:
+    """The type of an unknown exception, its first words as far as no event can be among them, and where it came from.
+
+    The place is the innermost line of the code that eventferry called: a sink's own bug is found by it, where a
+    library that it uses is at the innermost line of all.
+    """
+    name = type(error).__name__
+    words = _words(str(error).partition("{")[0], UNKNOWN_CHARACTERS).removeprefix(f"{name}:").strip()
+    place = _place(error)
+    return (f"{name}: {words}" if words else name) + (f" (at {place})" if place else "")
+
+
+def _place(error: BaseException) -> str:
+    """`file:line`, or nothing where the exception was raised by eventferry itself."""
+    frames = [(frame.f_globals.get("__name__", "?"), frame, line) for frame, line in walk_tb(error.__traceback__)]
+    called = list(dropwhile(lambda each: _package(each[0]) in ("eventferry", "contextlib"), frames))
+    own = [(frame, line) for name, frame, line in called if _package(name) == _package(called[0][0])]
+    if not own:
+        return ""
+    frame, line = own[-1]
+    path = frame.f_code.co_filename
+    return safe_text(path if len(path) <= PLACE_CHARACTERS else f"…{path[1 - PLACE_CHARACTERS :]}") + f":{line}"
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def backoff_ms(attempt: int, first: float, most: float, retry_after: float | None) -> int:

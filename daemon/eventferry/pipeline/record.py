@@ -46,9 +46,11 @@ class Attempted:
     material: Material
     source: str
 
-    def as_batch(self, sink: str) -> Batch:
-        """What the sink of that name gets."""
+    def as_batch(self, sink: str, identity: str) -> Batch:
+        """What the sink of that name and identity gets."""
         low, high = self.material.times()
+        # Not the epoch of the ledger: one that is rebuilt counts anew, and must find what another one sent.
+        replay = "" if self.row.replay_id is None else f"#{self.row.replay_id}"
         return Batch(
             id=self.row.id,
             body=self.material.body,
@@ -59,7 +61,9 @@ class Attempted:
             attempt=self.row.attempts,
             time_min=low,
             time_max=high,
+            epoch=identity + replay,
             locate=self.material.place,
+            seek=self.material.position,
         )
 
 
@@ -111,7 +115,7 @@ def end_hold(tx: sa.Connection, rules: Rules) -> None:
         batches.wake(tx, rules.sink_id)
         logger.info("sink.recovered", sink=rules.name)
     if sink.state != "held" or sink.probe_ms is not None:
-        alerts.close_condition(tx, f"sink.held:{rules.name}")
+        alerts.close_condition(tx, f"sink.held:{rules.name}", subject=f"Sink {rules.name} takes events again")
     alerts.close_condition(tx, f"sink.unavailable:{rules.name}")
 
 
@@ -144,7 +148,7 @@ def _retry(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, bug
         subject=f"Sink {rules.name} does not answer as it should; its events wait",
         detail=verdict.reason,
         command=f"eventferry status --sink {rules.name}",
-        fields=_waiting(tx, rules, f"sink.unavailable:{rules.name}"),
+        fields=waiting(tx, rules, f"sink.unavailable:{rules.name}"),
     )
 
 
@@ -168,21 +172,21 @@ def hold(tx: sa.Connection, rules: Rules, reason: str, row: BatchRow | None = No
         subject=f"Sink {rules.name} is held: it needs a person",
         detail=reason,
         command=f"eventferry status --sink {rules.name}; once it is mended: eventferry resume {rules.name}",
-        fields=_waiting(tx, rules, f"sink.held:{rules.name}"),
+        fields=waiting(tx, rules, f"sink.held:{rules.name}"),
     )
 
 
-def _waiting(tx: sa.Connection, rules: Rules, cause: str) -> dict[str, object]:
+def waiting(tx: sa.Connection, rules: Rules, cause: str) -> dict[str, object]:
     """How much waits, for the first message about a cause; counting it again at every retry would cost too much."""
     if alerts.opened_ms(tx, cause) is not None:
         return {}
-    waiting = [each for each in books.backlogs(tx) if each.sink == rules.name]
-    since = min((each.since_ms for each in waiting if each.since_ms is not None), default=None)
+    found = [each for each in books.backlogs(tx) if each.sink == rules.name]
+    since = min((each.since_ms for each in found if each.since_ms is not None), default=None)
     lag = {} if since is None else {"lag_seconds": (clock.now_ms() - since) // 1000}
     return {
         "sink": rules.name,
-        "backlog_events": sum(each.events for each in waiting),
-        "backlog_bytes": sum(each.bytes for each in waiting),
+        "backlog_events": sum(each.events for each in found),
+        "backlog_bytes": sum(each.bytes for each in found),
         **lag,
     }
 

@@ -12,6 +12,7 @@ from eventferry.logs import get_logger
 from eventferry.pipeline.discover import Discovery, discover
 from eventferry.pipeline.index import Indexed, Indexer
 from eventferry.pipeline.source import Source
+from eventferry.sink.safe import named
 
 logger = get_logger()
 
@@ -73,7 +74,7 @@ def run_once(
             # Where no key ever matched there is no cursor yet, and every listing is of the whole store.
             _alert_unmatched(tx, source, discovery, is_whole=full or not sources.partition_cursors(tx, source.id))
         if full and error is None:
-            _alert_below_floor(tx, source, discovery)
+            _alert_late(tx, source, discovery)
         _alert_unreadable(tx, source, error)
         _end_bad_lines(tx, source)
         alerts.close_condition(tx, f"run.failed:{source.name}")
@@ -174,15 +175,15 @@ def _alert_unreadable(tx: sa.Connection, source: Source, error: str | None) -> N
             level="error",
             event="source.unreadable",
             subject=f"Files of source {source.name} can be listed but not read; their events do not come in",
-            detail=f"{unread.files} wait; the first is {unread.key}: {unread.reason or 'no reason is known'}",
+            detail=f"{unread.files} wait, the first: {named(unread.key, unread.reason or 'no reason is known')}",
             command=f"eventferry check --source {source.name}",
             fields={"source": source.name, "key": unread.key, "waiting": unread.files},
         )
 
 
-def _alert_below_floor(tx: sa.Connection, source: Source, discovery: Discovery) -> None:
+def _alert_late(tx: sa.Connection, source: Source, discovery: Discovery) -> None:
     """Files that come later than `retention` allows are left out; that must not go unsaid."""
-    cause = f"files.below_floor:{source.name}"
+    cause = f"files.late:{source.name}"
     if discovery.late:
         alerts.open_condition(
             tx,

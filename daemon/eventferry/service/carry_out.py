@@ -11,7 +11,7 @@ from eventferry.errors import ConfigError, UsageError
 from eventferry.ledger import Ledger, alerts, batches, dead_letters, objects, replay, requests, sinks, sources
 from eventferry.ledger.batches import BatchRow
 from eventferry.logs import get_logger
-from eventferry.pipeline.ending import RELEASED
+from eventferry.pipeline.ending import RELEASED, alert_stopped
 from eventferry.pipeline.letters import close_if_none_left
 from eventferry.query import Transform
 from eventferry.sink.safe import safe_text
@@ -71,8 +71,16 @@ def do(
             result = act(tx, args)
             _answer(tx, request_id, result)
     if daemon is not None:
-        daemon.wake_sinks()
+        _wake(daemon)
     return result
+
+
+def _wake(daemon: Daemon) -> None:
+    """After the commit: what is done stays done and is answered so; the sinks look again by themselves."""
+    try:
+        daemon.wake_sinks()
+    except Exception:
+        logger.exception("sinks.unwoken")
 
 
 def _answer(tx: sa.Connection, request_id: int | None, result: str) -> None:
@@ -91,13 +99,16 @@ def _sink(tx: sa.Connection, args: Mapping[str, Any]) -> sinks.SinkRow:
 
 def _counted(count: int, noun: str) -> str:
     """`1 file is`, `3 files are`."""
-    return f"1 {noun} is" if count == 1 else f"{count:,} {noun}s are"
+    several = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"1 {noun} is" if count == 1 else f"{count:,} {several} are"
 
 
 def _pause(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     sink = _sink(tx, args)
     sinks.set_state(tx, sink.id, "paused", "paused by hand")
-    alerts.close_condition(tx, f"sink.held:{sink.name}", "paused by hand")
+    alerts.close_condition(
+        tx, f"sink.held:{sink.name}", _why_held(sink), subject=f"Sink {sink.name} is paused by hand", proven=False
+    )
     return f"sink {sink.name} is paused; its events wait until `eventferry resume {sink.name}`"
 
 
@@ -107,8 +118,22 @@ def _resume(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     sinks.set_state(tx, sink.id, "active")
     sinks.forget_failures(tx, sink.id)
     batches.wake(tx, sink.id)
-    alerts.close_condition(tx, f"sink.held:{sink.name}", "resumed by hand")
+    if alerts.opened_ms(tx, f"sink.held:{sink.name}") is not None:  # over only when it has taken something
+        alerts.open_condition(
+            tx,
+            cause=f"sink.held:{sink.name}",
+            level="error",
+            event="sink.held",
+            subject=f"Sink {sink.name} was held and is resumed by hand; it has not taken anything since",
+            detail=_why_held(sink),
+            command=f"eventferry status --sink {sink.name}",
+            times=0,
+        )
     return f"sink {sink.name} was {was}; it is tried now"
+
+
+def _why_held(sink: sinks.SinkRow) -> str:
+    return f"it was held: {sink.reason}" if sink.state == "held" and sink.reason else ""
 
 
 def _retry_files(tx: sa.Connection, args: Mapping[str, Any]) -> str:
@@ -119,34 +144,29 @@ def _retry_files(tx: sa.Connection, args: Mapping[str, Any]) -> str:
             "`eventferry files retry` reads it once more, `eventferry files drop` gives it up"
         )
     count = objects.requeue(tx, args["ids"], RELEASED if args.get("release") else None)
-    _close_file_alerts(tx)
+    for name, source_id in sources.source_names(tx).items():
+        alert_stopped(tx, name, source_id)
     return f"{_counted(count, 'file')} read again by the next run"
 
 
 def _drop_files(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     count = objects.drop(tx, args["ids"])
-    _close_file_alerts(tx)
-    return f"{_counted(count, 'file')} dropped: their events are not delivered"
-
-
-def _close_file_alerts(tx: sa.Connection) -> None:
     for name, source_id in sources.source_names(tx).items():
-        for word in ("quarantined", "held"):
-            if not objects.count_in_state(tx, source_id, word):
-                alerts.close_condition(tx, f"file.{word}:{name}")
+        alert_stopped(tx, name, source_id, by_hand=True)
+    return f"{_counted(count, 'file')} dropped: their events are not delivered"
 
 
 def _retry_letters(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     count = dead_letters.retry(tx, args["ids"])
     left = len(set(args["ids"])) - count
     rest = f"; {left} have no bytes to send or are over (what is gone: `eventferry replay --missing`)" if left else ""
-    return f"{count} dead letters are sent again{rest}"
+    return f"{_counted(count, 'dead letter')} sent again{rest}"
 
 
 def _drop_letters(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     count = dead_letters.set_state(tx, args["ids"], "dropped", drop_body=True)
     for row in sinks.all_sinks(tx):
-        close_if_none_left(tx, row.id, row.name)
+        close_if_none_left(tx, row.id, row.name, "the last dead letters were dropped by hand")
     return f"{_counted(count, 'dead letter')} dropped"
 
 
@@ -168,10 +188,10 @@ def _replay(ledger: Ledger, args: Mapping[str, Any], request_id: int | None) -> 
     def finish(tx: sa.Connection, count: int) -> None:
         nonlocal said
         if args["mode"] == "missing":
-            close_if_none_left(tx, sink.id, sink.name)
-            said = f"{count} batches go to sink {sink.name} again under their old ids"
+            close_if_none_left(tx, sink.id, sink.name, "they are sent again by a replay")
+            said = f"{_counted(count, 'batch')} sent to {sink.name} again under their old ids"
         else:
-            said = f"{count} batches go to sink {sink.name} once more under new ids: duplicates on purpose"
+            said = f"{_counted(count, 'batch')} sent to {sink.name} once more under new ids: duplicates on purpose"
         _answer(tx, request_id, said)
 
     if args["mode"] == "missing":

@@ -159,6 +159,7 @@ class Service:
             self._indexer.use(partial(app.build_executor, new), new.execution.processes)
         self._apply(new)
         self._outbox.replace(channels, settings)
+        app.end_where_broken(self._ledger, new)
         configure_logs(new.log.format, new.log.level)
         for job in ("digest", "requests"):
             self._scheduler.remove_job(job) if self._scheduler.get_job(job) else None

@@ -1,6 +1,7 @@
 """What a sink gets in one call."""
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -15,9 +16,18 @@ class Part:
     end: int  # one past its last byte
     events: int  # events of the range, before any filter
 
+    @property
+    def content(self) -> tuple[str, str, str]:
+        """What the range is a range of: (source, key, digest)."""
+        return self.source, self.key, self.digest
+
 
 def _nowhere(position: int) -> str:
     return f"event {position}"
+
+
+def _unknown(part: int, byte: int) -> int:
+    raise LookupError(f"this batch does not say which event of part {part} lies at byte {byte}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +46,40 @@ class Batch:
     attempt: int = 1  # 1 on the first call
     time_min: int | None = None  # smallest event time of the parts, epoch ms; None where no event has a usable time
     time_max: int | None = None
+    epoch: str = ""  # within it a range is sent once: the sink's own deliveries and repairs, or one replay `--again`
     locate: Callable[[int], str] = field(default=_nowhere, repr=False, compare=False)
+    seek: Callable[[int, int], int] = field(default=_unknown, repr=False, compare=False)
 
     def place(self, position: int) -> str:
         """Where the event at `position` (0-based) comes from, as `key:line`."""
         return self.locate(position)
+
+    def position(self, part: int, byte: int) -> int:
+        """The position of the first event of `parts[part]` that begins at `byte` of its object, or after it."""
+        return self.seek(part, byte)
+
+    def lacking(self, recorded: Iterable[Part]) -> bytes:
+        """The lines of `body` that lie in none of the `recorded` ranges; ranges of other content do not matter.
+
+        For sinks that write the parts down in the transaction of the events, by `epoch`: what an earlier ledger sent
+        in batches that were cut elsewhere is then not taken twice.
+        """
+        taken: defaultdict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
+        for part in recorded:
+            taken[part.content].append((part.start, part.end))
+        if not taken:
+            return self.body
+        gaps = [_gaps(part.start, part.end, taken.get(part.content, [])) for part in self.parts]
+        if all(gap == [(part.start, part.end)] for gap, part in zip(gaps, self.parts, strict=True)):
+            return self.body
+        if not any(gaps):
+            return b""
+        lines = [line + b"\n" for line in self.lines()]
+        kept: list[bytes] = []
+        for number, gap in enumerate(gaps):
+            for low, high in gap:
+                kept += lines[self.position(number, low) : self.position(number, high)]
+        return b"".join(kept)
 
     def lines(self) -> Iterator[bytes]:
         """The events one by one, without their newline."""
@@ -60,3 +99,17 @@ class Batch:
         if end < 0:
             raise IndexError(position)
         return self.body[start:end]
+
+
+def _gaps(start: int, end: int, taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The ranges of [start, end) that no range of `taken` covers."""
+    gaps = []
+    for low, high in sorted(taken):
+        if low >= end:
+            break
+        if low > start:
+            gaps.append((start, low))
+        start = max(start, high)
+    if start < end:
+        gaps.append((start, end))
+    return gaps

@@ -17,6 +17,11 @@ def safe_text(text: str | bytes, limit: int = 200, secrets: Iterable[str] = ()) 
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
+def named(thing: str, reason: str) -> str:
+    """`thing: reason`; the reason alone where it names the thing itself."""
+    return reason if f"{thing}:" in reason else f"{thing}: {reason}"
+
+
 def safe_url(url: str) -> str:
     """`url` without user name, password, query and fragment; long path segments, which are often tokens, are cut."""
     try:

@@ -1,4 +1,4 @@
-"""Appends events to a table in a DuckDB file, each batch once."""
+"""Appends events to a table in a DuckDB file, each event once."""
 
 import contextlib
 import re
@@ -30,8 +30,7 @@ from eventferry_sinks.duckdb.columns import (
     insert_statement,
     quoted,
 )
-
-BATCHES = "eventferry_batches"
+from eventferry_sinks.duckdb.parts import BATCHES, BOOKS, make_books, record, recorded_parts, was_recorded
 
 _FORBIDDEN = re.compile(r"Permission denied|Read-only file system|Operation not permitted", re.I)
 _FULL = re.compile(r"No space left|Disk quota exceeded|disk is full", re.I)
@@ -53,8 +52,8 @@ class DuckdbOptions(SinkOptions):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_names(self.columns)
-        if self.table.casefold() == BATCHES:
-            raise ValueError(f"table {self.table!r} is where the ids of batches are kept; expected another name")
+        if self.table.casefold() in BOOKS:
+            raise ValueError(f"table {self.table!r} is where what was delivered is written down; expected another name")
         return self
 
     def all_columns(self) -> dict[str, Column]:
@@ -64,7 +63,7 @@ class DuckdbOptions(SinkOptions):
 
 
 class DuckdbSink(Sink[DuckdbOptions]):
-    """One transaction a batch: its events and its id, which a repeat finds.
+    """One transaction a batch: its events, its id and its parts, which a repeat finds, however it is cut.
 
     The file is open during a delivery only: while somebody has it open for writing, no other process can read it.
     """
@@ -91,11 +90,14 @@ class DuckdbSink(Sink[DuckdbOptions]):
         committing = False
         with self._translated(lambda: committing), self._connection() as connection:
             connection.execute("BEGIN")
-            self._make_tables(connection)
-            if _is_recorded(connection, batch.id):
+            self._make_table(connection)
+            make_books(connection)
+            if was_recorded(connection, batch):
                 return
-            connection.execute(self._insert, [batch.id, batch.body[:-1].decode()])
-            connection.execute(f"INSERT INTO {BATCHES} VALUES (?, ?, ?)", [batch.id, self.options.table, batch.events])  # noqa: S608
+            lacking = batch.lacking(recorded_parts(connection, self.options.table, batch))
+            if lacking:
+                connection.execute(self._insert, [batch.id, lacking[:-1].decode()])
+            record(connection, self.options.table, batch, lacking.count(b"\n"))
             committing = True
             connection.execute("COMMIT")
 
@@ -103,7 +105,7 @@ class DuckdbSink(Sink[DuckdbOptions]):
         if not self.options.path.exists():
             return False
         with self._translated(lambda: False), self._connection() as connection:
-            return _has_table(connection, BATCHES) and _is_recorded(connection, batch.id)
+            return bool(_columns_of(connection, BATCHES)) and was_recorded(connection, batch)
 
     def close(self) -> None:
         self._duckdb = None
@@ -123,7 +125,7 @@ class DuckdbSink(Sink[DuckdbOptions]):
         finally:
             connection.close()  # rolls back what is not committed
 
-    def _make_tables(self, connection: Any) -> None:
+    def _make_table(self, connection: Any) -> None:
         table = self.options.table
         columns = {name: column.type for name, column in self.options.all_columns().items()}
         wanted: dict[str, str] = {**columns, "event": "JSON", "batch_id": "VARCHAR"}
@@ -141,9 +143,6 @@ class DuckdbSink(Sink[DuckdbOptions]):
                     f"column {name!r} of table {table!r} in {self.options.path} is {present}, but {type} is configured;"
                     " configure another name or another table"
                 )
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {BATCHES} (batch_id VARCHAR PRIMARY KEY, table_name VARCHAR, events BIGINT)"
-        )
 
     @contextlib.contextmanager
     def _translated(self, committing: Any) -> Iterator[None]:
@@ -186,15 +185,6 @@ class DuckdbSink(Sink[DuckdbOptions]):
         if _NO_FILE.search(said):
             return SinkMisconfigured(said)
         return SinkUnavailable(said, untouched=False)
-
-
-def _is_recorded(connection: Any, batch_id: str) -> bool:
-    found = connection.execute(f"SELECT 1 FROM {BATCHES} WHERE batch_id = ?", [batch_id]).fetchone()  # noqa: S608
-    return found is not None
-
-
-def _has_table(connection: Any, table: str) -> bool:
-    return bool(_columns_of(connection, table))
 
 
 def _columns_of(connection: Any, table: str) -> dict[str, str]:

@@ -331,7 +331,7 @@ def test_warnings_come_in_the_digest(ledger: Ledger, time: Clock, slack: HttpRec
     assert box.digest(all_well=lambda: "5 events delivered")
     box.pump()
     (text,) = [json.dumps(request.json(), ensure_ascii=False) for request in slack.requests]
-    for expected in ("Daily digest: 1 open, 1 recovered", "12 bad lines", "Over: Sink w is late", "5 events"):
+    for expected in ("Daily digest: 1 open, 1 over", "12 bad lines", "Over: Sink w is late", "5 events"):
         assert expected in text
     close(ledger, {"cause": "lines.bad:events"})
     time.pass_(hours=24)

@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
-from tests.scripted import raising, refusing, take
+from tests.scripted import raising, refusing, take, unavailable
 
 from eventferry.errors import UsageError
 from eventferry.ledger import requests
@@ -205,6 +205,43 @@ def test_a_replay_to_a_held_sink_waits_with_it(tmp_path):
         assert len(ferry.script().calls) == 2
 
 
+@pytest.mark.parametrize("mode", ["missing", "again"])
+def test_what_comes_in_does_not_wait_for_the_end_of_a_long_replay(tmp_path, mode):
+    """Live batches and replayed ones take turns, and both arrive whole."""
+    with Ferry(tmp_path) as ferry:
+        ferry.set_batch(max_events=1)
+        ferry.put(f"{HOUR}/a.ndjson", events(100))
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        ferry.do("replay", sink="out", mode=mode, **DAY)
+        ferry.put("2026/01/03/00/live.ndjson", events(20, 1000))
+        ferry.index()
+        ferry.deliver()
+        sent = numbers(ferry.script().lines())[100:]
+        assert sorted(sent) == [*range(100), *range(1000, 1020)]
+        assert [n for n in sent if n >= 1000] == list(range(1000, 1020))
+        assert sent.index(1019) < 45 and sum(n < 1000 for n in sent[:40]) >= 15
+
+
+def test_a_replay_does_not_hammer_a_sink_that_asks_for_patience(tmp_path):
+    """While a live batch waits for its next attempt no replayed one is sent in its place."""
+    with Ferry(tmp_path) as ferry:
+        ferry.set_batch(max_events=1)
+        ferry.put(f"{HOUR}/a.ndjson", events(10))
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        ferry.do("replay", sink="out", mode="missing", **DAY)
+        ferry.put("2026/01/03/00/live.ndjson", events(5, 1000))
+        ferry.index()
+        ferry.script().behave = unavailable(retry_after=120.0)
+        with ferry.working() as workers:
+            ferry.script().await_calls(11)
+            assert workers["out"].wait_idle(10)
+        assert len(ferry.script().calls) == 11
+
+
 def test_mistaken_requests_are_answered_with_a_remedy(tmp_path):
     """What cannot be done is refused in a sentence that names what is known."""
     with Ferry(tmp_path) as ferry:
@@ -306,6 +343,24 @@ def test_a_request_that_fails_in_an_unknown_way_blocks_no_other(tmp_path):
         assert (answers[0].result or "").startswith("RuntimeError: no more threads")
         assert len(answers[0].result or "") <= 400
         assert ferry.sink().state == "paused"
+
+
+class Tired(Broken):
+    """A daemon whose sinks cannot be woken."""
+
+    def wake_sinks(self) -> None:
+        raise self.error
+
+
+def test_what_is_done_is_answered_so_also_where_the_sinks_cannot_be_woken(tmp_path):
+    """A failure after the commit does not overwrite the answer."""
+    with Ferry(tmp_path) as ferry:
+        with ferry.ledger.write() as tx:
+            number = requests.ask(tx, "pause", sink="out")
+        carry_out.carry_out(ferry.ledger, Tired(RuntimeError("no more threads")))
+        with ferry.ledger.read() as tx:
+            answer = requests.get(tx, number)
+        assert (answer.ok, "is paused" in (answer.result or "")) == (True, True)
 
 
 def test_a_request_that_meets_a_locked_ledger_is_tried_again(tmp_path):

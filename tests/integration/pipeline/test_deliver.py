@@ -2,15 +2,24 @@
 
 import json
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 
 import freezegun
 import pytest
+import sqlalchemy as sa
 from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
 from tests.scripted import commit_then_raise, first, hang, raising, take, unavailable
 
 from eventferry import clock
+from eventferry.ledger import Ledger
+from eventferry.ledger import tables as t
+from eventferry.pipeline import trouble
 from eventferry.pipeline.deliver import SinkWorker
 from eventferry.pipeline.outcome import backoff_ms
+from eventferry.pipeline.turns import Turns
 from eventferry.sink import SinkMisconfigured, SinkUnavailable
 
 
@@ -362,3 +371,90 @@ def test_a_replaced_worker_begins_nothing_more(tmp_path):
         ferry.deliver()
         assert numbers(ferry.script().lines()) == list(range(20))
         assert ferry.book().delivered == 20
+
+
+def kinds(ferry: Ferry, event: str) -> list[str]:
+    """Of the messages to people about an event, in order."""
+    found = sa.select(t.messages.c.kind).where(t.messages.c.event == event).order_by(t.messages.c.id)
+    return [row.kind for row in ferry.rows(found)]
+
+
+def test_a_resumed_sink_has_recovered_when_it_has_taken_something(tmp_path):
+    """Resumed by a person is not yet mended: no recovery before a delivery, no second alarm where it fails again."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sinks["out"]["probe"] = "1h"
+        ferry.script().behave = raising(SinkMisconfigured("401 Unauthorized"))
+        with ready(ferry).working() as workers:
+            wait_until(lambda: ferry.sink().state == "held")
+            ferry.do("resume", sink="out")
+            condition = ferry.conditions()["sink.held:out"]
+            assert "resumed by hand" in condition.subject and "401" in condition.detail
+            workers["out"].wake()
+            ferry.script().await_calls(2)
+            wait_until(lambda: ferry.sink().state == "held")
+            assert "needs a person" in ferry.conditions()["sink.held:out"].subject
+            assert kinds(ferry, "sink.held") == ["problem"]
+            ferry.script().behave = take
+            ferry.do("resume", sink="out")
+            workers["out"].wake()
+            wait_until(lambda: ferry.is_settled("out"))
+        assert ferry.conditions() == {}
+        assert kinds(ferry, "sink.held") == ["problem", "recovered"]
+
+
+def test_pausing_a_held_sink_is_told_as_what_it_is(tmp_path):
+    """Nobody mended anything: the alert is over, not recovered."""
+    with Ferry(tmp_path) as ferry:
+        ferry.script().behave = raising(SinkMisconfigured("401 Unauthorized"))
+        with ready(ferry).working():
+            wait_until(lambda: ferry.sink().state == "held")
+            ferry.do("pause", sink="out")
+        assert kinds(ferry, "sink.held") == ["problem", "over"]
+
+
+def test_a_thread_that_nobody_foresaw_to_fail_is_told_once_and_so_is_its_recovery(tmp_path, monkeypatch):
+    """The same exception again and again is one message, with what waits; it works again, and that is another."""
+    monkeypatch.setattr(trouble, "FIRST_WAIT_S", 0.01)
+    failures = []
+
+    def explode(*args: object, **how: object) -> None:
+        failures.append(time.monotonic())
+        raise ZeroDivisionError("nobody foresaw this")
+
+    with Ferry(tmp_path) as ferry:
+        ready(ferry)
+        with monkeypatch.context() as patched:
+            patched.setattr(Turns, "next", explode)
+            with ferry.working():
+                wait_until(lambda: len(failures) >= 6, what="six failures")
+        condition = ferry.conditions()["deliver.failed:out"]
+        assert condition.detail.startswith("ZeroDivisionError: nobody foresaw this (at ")
+        assert (condition.level, condition.fields["backlog_events"]) == ("error", 25)
+        waits = [after - before for before, after in pairwise(failures)]
+        assert waits[-1] > 4 * 0.01 > waits[0] / 8
+        ferry.deliver()
+        assert ferry.conditions() == {}
+        assert kinds(ferry, "deliver.failed") == ["problem", "recovered"]
+
+
+def test_a_ledger_that_cannot_be_written_ends_no_thread(tmp_path, monkeypatch):
+    """Where even the alert cannot be written the thread goes on trying, and delivers when the ledger is back."""
+    monkeypatch.setattr(trouble, "FIRST_WAIT_S", 0.01)
+    refused = []
+
+    @contextmanager
+    def full(ledger: Ledger) -> Iterator[None]:
+        refused.append(ledger)
+        raise sa.exc.OperationalError("BEGIN", None, Exception("database or disk is full"))
+        yield
+
+    with Ferry(tmp_path) as ferry:
+        ready(ferry)
+        with ferry.working() as workers:
+            with monkeypatch.context() as patched:
+                patched.setattr(Ledger, "write", full)
+                workers["out"].wake()
+                wait_until(lambda: len(refused) >= 6, what="writes that were refused")
+            workers["out"].wake()
+            wait_until(lambda: ferry.is_settled("out"))
+        assert ferry.book().delivered == 25

@@ -318,7 +318,7 @@ def test_files_that_come_later_than_the_ledger_remembers_are_told(tmp_path):
         time.tick(dt.timedelta(hours=2))
         late = ferry.put("2026/01/02/03/late.ndjson", event(3), age=60)
         assert keys(ferry, full=True) == []
-        condition = ferry.conditions()["files.below_floor:events"]
+        condition = ferry.conditions()["files.late:events"]
         assert (condition.level, condition.fields["files"]) == ("warning", 1)
         late.unlink()
         ferry.index(full=True)

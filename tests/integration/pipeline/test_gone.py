@@ -202,7 +202,7 @@ def test_files_deleted_together_are_given_up_together(tmp_path, later):
         assert len(ferry.letters()) == 20
         assert ferry.book().missing == 100
         assert list(ferry.conditions()) == ["events.dead:out"]
-        assert messages(ferry, "file.gone") == ["problem", "recovered"]
+        assert messages(ferry, "file.gone") == ["problem", "over"]
 
 
 def test_one_of_them_that_comes_back_in_time_is_delivered(tmp_path, later):
@@ -280,3 +280,47 @@ def test_what_is_left_of_a_changed_file_does_not_renew_the_patience(tmp_path, la
         assert [letter.place for letter in ferry.letters()] == [f"{HOUR}/b.ndjson:1", f"{HOUR}/a.ndjson:1"]
         assert 0 < ferry.book().delivered == 100_010 - ferry.book().missing
         assert not is_missed(ferry)
+
+
+@pytest.mark.parametrize("on_change", ["hold", "deliver"])
+def test_a_sink_that_starts_after_a_file_was_rewritten_does_not_wait_for_its_first_content(tmp_path, on_change):
+    """What was replaced is counted missing at once, with a truthful reason; the new content and the rest arrive."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["on_change"] = on_change
+        ready(ferry, "24h")
+        ferry.deliver()
+        ferry.put(f"{HOUR}/b.ndjson", events(12, 500), age=1800)
+        ferry.index()
+        if on_change == "hold":
+            (held,) = ferry.objects(state="held")
+            ferry.do("files.retry", ids=[held.id], release=True)
+            ferry.index()
+        ferry.put(f"{HOUR}/d.ndjson", events(10, 700))
+        ferry.index()
+        ferry.add_sink("late", start="earliest")
+        ferry.open()
+        ferry.deliver()
+        news = [*range(500, 512), *range(700, 710)]
+        assert numbers(ferry.script().lines()) == [*range(30), *news]
+        assert numbers(ferry.script("late").lines()) == [*range(10), *range(20, 30), *news]
+        assert (ferry.book("late").delivered, ferry.book("late").missing) == (42, 10)
+        (letter,) = ferry.letters("late")
+        assert (letter.kind, letter.place, letter.events) == ("source_gone", f"{HOUR}/b.ndjson:1", 10)
+        assert "rewritten" in letter.reason
+        told = {cause: each for cause, each in ferry.conditions().items() if "late" in cause}
+        assert list(told) == ["events.dead:late"]
+        assert "rewritten" in told["events.dead:late"].subject
+        assert ferry.letters() == []
+
+
+def test_a_file_that_only_grew_replaces_nothing(tmp_path):
+    """What is gone of a file that grew before is awaited like any other."""
+    with Ferry(tmp_path) as ferry:
+        ready(ferry, "24h")
+        ferry.put(f"{HOUR}/b.ndjson", events(15, 10), age=1800)
+        ferry.index()
+        (tmp_path / "events" / HOUR / "b.ndjson").unlink()
+        with ferry.working():
+            ferry.script().await_taken(10)
+            wait_until(lambda: any(cause.startswith("file.gone:") for cause in ferry.conditions()))
+        assert ferry.letters() == []

@@ -12,7 +12,7 @@ from tests.builders import HOUR, Ferry, event, events, numbers, put
 
 from eventferry import clock
 from eventferry.errors import StoreError
-from eventferry.execution import make_executor
+from eventferry.execution import InlineExecutor, make_executor
 from eventferry.ledger import tables as t
 from eventferry.pipeline.index import Indexer
 from eventferry.store.directory import DirectoryStore
@@ -106,7 +106,7 @@ def test_a_file_that_is_complete_at_the_second_look_is_delivered(tmp_path):
 
 
 def test_a_retried_file_is_read_again_and_a_dropped_one_is_not(tmp_path):
-    """What a person decides about quarantined files happens, and ends the alert."""
+    """What a person decides about quarantined files happens; the alert lasts until the file asked for is read."""
     with Ferry(tmp_path) as ferry:
         for name in "ab":
             path = ferry.put(f"{HOUR}/{name}.ndjson.gz", events(20), age=7200)
@@ -117,9 +117,85 @@ def test_a_retried_file_is_read_again_and_a_dropped_one_is_not(tmp_path):
         first, second = ferry.objects(state="quarantined")
         ferry.do("files.drop", ids=[first.id])
         ferry.do("files.retry", ids=[second.id])
-        assert ferry.conditions() == {}
+        assert "file.quarantined:events" in ferry.conditions()
         ferry.index()
         assert [row.state for row in ferry.objects()] == ["dropped", "quarantined"]
+        assert kinds(ferry) == ["problem"]
+        ferry.do("files.drop", ids=[second.id])
+        assert ferry.conditions() == {}
+        assert kinds(ferry) == ["problem", "over"]
+
+
+def kinds(ferry: Ferry, event: str = "file.quarantined") -> list[str]:
+    """Of the messages to people about an event, in order."""
+    found = sa.select(t.messages.c.kind).where(t.messages.c.event == event).order_by(t.messages.c.id)
+    return [row.kind for row in ferry.rows(found)]
+
+
+def test_the_alert_about_quarantined_files_names_one_with_its_own_reason_and_counts_the_rest(tmp_path):
+    """Name and reason are of the same file, the last one, as often as files come and go."""
+
+    def told() -> tuple[str, str]:
+        condition = ferry.conditions()["file.quarantined:events"]
+        assert condition.command == "eventferry files list --state quarantined --source events"
+        return condition.subject, condition.detail
+
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", b"bad\n" * 30)
+        ferry.open()
+        ferry.index()
+        subject, detail = told()
+        assert subject.startswith("A file of source events") and subject.endswith("a.ndjson")
+        assert detail.startswith(f"{HOUR}/a.ndjson: 30 of 30")
+        assert "\n" not in detail
+        ferry.put(f"{HOUR}/b.ndjson", b"bad\n" * 40)
+        ferry.put(f"{HOUR}/c.ndjson", b"bad\n" * 50)
+        ferry.index()
+        subject, detail = told()
+        assert subject.startswith("3 files of source events") and subject.endswith("c.ndjson")
+        assert detail.startswith(f"{HOUR}/c.ndjson: 50 of 50") and "\n2 more: eventferry files list" in detail
+        assert ferry.conditions()["file.quarantined:events"].fields["files"] == 3
+        ferry.do("files.drop", ids=[row.id for row in ferry.objects() if row.key.endswith("c.ndjson")])
+        subject, detail = told()
+        assert subject.startswith("2 files") and detail.startswith(f"{HOUR}/b.ndjson: 40 of 40")
+        assert kinds(ferry) == ["problem"]
+
+
+def test_a_file_that_is_released_ends_the_alert_with_its_index(tmp_path):
+    """Asked for is not yet mended: the recovery is told when the file was read."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(20) + b"bad\n" * 30)
+        ferry.open()
+        ferry.index()
+        (row,) = ferry.objects(state="quarantined")
+        ferry.do("files.retry", ids=[row.id], release=True)
+        assert kinds(ferry) == ["problem"]
+        ferry.index()
+        assert ferry.states() == {f"{HOUR}/a.ndjson": "indexed"}
+        assert kinds(ferry) == ["problem", "recovered"]
+
+
+class Retiring(InlineExecutor):
+    """Is retired by a reload in the moment between its look-up and the hand-over of a pack."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        if args[0] and self.retire is not None:
+            retire, self.retire = self.retire, None
+            retire()
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_a_pool_that_is_retired_in_the_moment_of_a_hand_over_costs_nothing(tmp_path):
+    """A reload that changes the workers never fails a run."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(3))
+        ferry.open()
+        retiring = Retiring()
+        indexer = Indexer(ferry.ledger, lambda: retiring, 1)
+        retiring.retire = lambda: indexer.use(InlineExecutor, 1)
+        ferry.indexer = indexer
+        assert ferry.index().indexed.files == 1
+        assert retiring.retire is None
 
 
 def test_too_many_bad_lines_quarantine_a_file_until_it_is_released(tmp_path):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from eventferry.alerts.letter import compose
 from eventferry.alerts.message import Message
-from eventferry.alerts.phrases import duration, facts, size
-from eventferry.alerts.render import json_payload, plain_text, slack_payload
+from eventferry.alerts.phrases import duration, facts, heading, size
+from eventferry.alerts.render import json_payload, plain_text, sign, slack_payload
 
 NOON = 1_772_366_400_000  # 2026-03-01 12:00 UTC
 HELD = Message(
@@ -163,3 +163,12 @@ def test_values_read_like_words() -> None:
         facts(dataclasses.replace(HELD, kind="notice", fields={"is_new": True, "opened_ms": NOON, "n.x": 1.5}))
     )
     assert shown == {"Is new": "yes", "Opened": "2026-03-01 12:00 UTC", "N x": "1.5"}
+
+
+def test_what_a_person_ended_is_over_and_not_recovered():
+    """Only a proof makes a recovery: a pause, a drop, a sink taken out end an alert in other words."""
+    over = dataclasses.replace(RECOVERED, kind="over", subject="Sink warehouse is paused by hand")
+    assert heading(over) == "Over: Sink warehouse is paused by hand"
+    assert sign(over) != sign(RECOVERED)
+    assert ("Lasted", "1 h 2 min") in facts(over)
+    assert compose(over, "a@example.org", ["b@example.org"])["In-Reply-To"]

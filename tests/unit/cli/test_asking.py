@@ -135,7 +135,10 @@ def test_reload_without_waiting(used: Site) -> None:
 def test_rename_keeps_the_memory(used: Site) -> None:
     """Under the new name nothing is sent again; while the daemon runs it is refused."""
     with app.own_state(used.state, wait=False):
-        assert used.run("rename", "sink", "archive", "warehouse").exit_code == 75
+        beside = used.run("rename", "sink", "archive", "warehouse")
+    assert beside.exit_code == 75
+    assert 'renamed_from = "archive"' in beside.stderr
+    assert state_of(used, "archive") == "active"
     assert used.run("rename", "sink", "archive", "warehouse").exit_code == 0
     assert used.run("rename", "sink", "archive", "other").exit_code == 2
     used.config.write_text(used.config.read_text().replace('"archive"', '"warehouse"'))
@@ -204,3 +207,57 @@ def test_a_dry_run_of_prune_changes_nothing(used: Site) -> None:
         assert used.run("prune").exit_code == 75
     assert used.run("prune").output.replace("Gone, as it was", "Would go, as it is") == shown.output
     assert used.run("prune", "--dry-run").output != shown.output
+
+
+def test_rename_says_what_the_configuration_means_now(used: Site) -> None:
+    """Unedited, it would make a new sink of the old name: refused, or sent everything again."""
+    shown = used.run("rename", "sink", "archive", "warehouse")
+    assert shown.exit_code == 0, shown.output
+    line = used.config.read_text().split("\n").index('name = "archive"') + 1
+    assert f'{used.config}:{line}: sinks[0].name still says "archive"' in shown.output
+    assert "refuses that name" in shown.output
+    assert 'write name = "warehouse"' in shown.output
+    used.config.write_text(used.config.read_text().replace('"archive"', '"warehouse"\nstart = "earliest"'))
+    shown = used.run("rename", "sink", "warehouse", "archive")
+    assert "a new sink: it starts at earliest, 3 events, " in shown.output
+    used.config.write_text(used.config.read_text().replace('"warehouse"', '"archive"'))
+    assert used.run("rename", "sink", "archive", "other").exit_code == 0
+    assert "nothing is left to do" in used.run("rename", "sink", "other", "archive").output
+    assert 'write name = "clicks"' in used.run("rename", "source", "events", "clicks").output
+
+
+@pytest.mark.parametrize(
+    "old, new, why",
+    [
+        ("nobody", "x", "there is no sink 'nobody' in the ledger; known are: archive"),
+        ("archive", "archive", "has that name already"),
+        ("archive", "A b", "'A b' is not a name"),
+    ],
+)
+def test_a_rename_that_cannot_be(used: Site, old: str, new: str, why: str) -> None:
+    """One reason each, not two to choose from."""
+    shown = used.run("rename", "sink", old, new)
+    assert shown.exit_code == 2
+    assert why in shown.stderr
+
+
+def test_a_rename_to_a_name_in_use(used: Site) -> None:
+    """Both have memories; none is overwritten."""
+    sink = f'[[sinks]]\nname = "odd"\ntype = "tests.scripted:ScriptedSink"\nscript = "{used.root}"\nstart = "latest"\n'
+    used.configure(more=sink)
+    assert used.run("once").exit_code == 0
+    shown = used.run("rename", "sink", "archive", "odd")
+    assert shown.exit_code == 2
+    assert "there is a sink 'odd' in the ledger already" in shown.stderr
+
+
+def test_a_replay_says_that_batches_reach_beyond_the_days(site: Site) -> None:
+    """A batch of two days goes whole, so events of the other day go with it: with counts, before the yes."""
+    site.put("2024/02/01/00/b.ndjson.gz", 4)
+    assert site.run("once").exit_code == 0
+    shown = replay(site, "--again")
+    assert "2024-01-31 (UTC): 1 file of which it got events" in shown.output
+    assert "Whole batches are sent: 1 batch with 7 events" in shown.output
+    assert "Among them are 4 events of 1 file of other days" in shown.output
+    assert "Among them" not in replay(site, "--again", last="2024-02-01").output
+    assert "1 batch goes to sink archive again" in replay(site, "--again", "--yes").output

@@ -1,10 +1,17 @@
 """What `check` finds before an event is moved."""
 
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+from tests.receivers import http_receiver
 from tests.unit.cli.conftest import Site
+from typer.testing import CliRunner
+
+from eventferry import app
+from eventferry.cli.program import program
+from eventferry.service.reload import digest_of, note_loaded
 
 
 def test_a_good_installation_passes_every_step(site: Site) -> None:
@@ -114,3 +121,129 @@ def test_as_service_says_what_it_needs(site: Site, monkeypatch: pytest.MonkeyPat
     shown = site.run("check", "--as-service")
     assert shown.exit_code == 1, shown.output
     assert "needs systemd" in shown.stderr
+
+
+def rename_sink(site: Site, more: str = "") -> None:
+    """Edit the sink's name, as somebody does who does not know that it is its identity."""
+    site.config.write_text(site.config.read_text().replace('"archive"', '"warehouse"' + more))
+
+
+def test_a_new_sink_with_a_start_is_named_with_its_cost(used: Site) -> None:
+    """Renamed with `start` in its table, it would be sent all history again without a word."""
+    rename_sink(used, '\nstart = "earliest"')
+    shown = used.run("check")
+    assert shown.exit_code == 0, shown.output
+    assert "sink warehouse is new here: it starts at earliest, 3 events, " in shown.output
+    assert "rename sink archive warehouse` first" in shown.output
+    assert "sink archive is known to the ledger, but not in the config any more" in shown.output
+    assert "look at the new names" in shown.output
+    used.configure()
+    rename_sink(used, '\nstart = "latest"')
+    assert "starts at latest, 0 events" in used.run("check", "--sink", "warehouse").output
+
+
+def test_a_new_source_with_a_start_is_named_with_its_cost(used: Site) -> None:
+    """Its files would be taken again."""
+    used.config.write_text(used.config.read_text().replace('"events"', '"clicks"\nstart = "earliest"'))
+    shown = used.run("check")
+    assert shown.exit_code == 0, shown.output
+    assert "source clicks is new here: it starts at earliest, 1 file, " in shown.output
+    assert "rename source events clicks` first" in shown.output
+
+
+def test_a_declared_rename_costs_nothing(used: Site) -> None:
+    """It is confirmed instead of warned about."""
+    rename_sink(used, '\nrenamed_from = "archive"')
+    shown = used.run("check")
+    assert "sink warehouse is archive renamed" in shown.output
+    assert "new here" not in shown.output
+
+
+def test_a_source_that_a_sink_takes_for_the_first_time(used: Site) -> None:
+    """A known sink whose list of sources grows gets all history of the new one."""
+    more = f'[[sources]]\nname = "more"\nurl = "{used.root}/more"\nstart = "latest"\n'
+    (used.root / "more").mkdir()
+    sink = '[[sinks]]\nname = "odd"\ntype = "tests.scripted:ScriptedSink"\nscript = "x"\n'
+    sink += 'sources = ["more"]\nstart = "earliest"\n'
+    used.configure(more=more + sink)
+    assert used.run("once").exit_code == 0
+    used.configure(more=more + sink.replace('["more"]', '["more", "events"]'))
+    assert (
+        "sink odd takes source events for the first time: it starts at earliest, 3 events" in used.run("check").output
+    )
+
+
+def http(site: Site, url: str) -> None:
+    site.configure("none", more=f'[[sinks]]\nname = "bi"\ntype = "http"\nurl = "{url}"\n')
+
+
+def test_a_dead_receiver_is_found(site: Site) -> None:
+    """Opening an http sink sends nothing, so the check connects by itself; a live one is said to answer, no more."""
+    with http_receiver() as receiver:
+        http(site, receiver.url)
+        shown = site.run("check")
+        assert shown.exit_code == 0, shown.output
+        assert "accepts connections; no event was sent" in shown.output
+        assert receiver.requests == []
+    shown = site.run("check")
+    assert shown.exit_code == 1, shown.output
+    assert "cannot be reached: Connection refused" in shown.output
+
+
+def take_events(ndjson: str) -> None:
+    """A sink that opens nothing."""
+
+
+def test_what_was_not_contacted_is_said(site: Site) -> None:
+    """A function is only tried by a batch: no claim that it works."""
+    name = "tests.unit.cli.test_check:take_events"
+    site.configure("none", more=f'[[sinks]]\nname = "mine"\ntype = "{name}"\n')
+    shown = site.run("check")
+    assert shown.exit_code == 0, shown.output
+    assert "not contacted: this type has nothing to open" in shown.output
+    assert "What could be tried works; not contacted: mine." in shown.output
+
+
+@pytest.mark.parametrize("what", ["nothing", "no sink", "off"])
+def test_an_idle_configuration_does_not_work(site: Site, what: str) -> None:
+    """Nothing would be carried: the check ends with what to add."""
+    if what == "nothing":
+        site.config.write_text(f'state_dir = "{site.state}"\n')
+    else:
+        site.configure("none" if what == "no sink" else "file", top="enabled = false" if what == "off" else "")
+    shown = site.run("check")
+    assert shown.exit_code == 0, shown.output
+    assert "works." not in shown.output
+    wanted = {"nothing": "[[sources]]", "no sink": "[[sinks]]", "off": "enabled = true"}[what]
+    assert wanted in shown.output.split("nothing would be carried")[1]
+
+
+def test_what_comes_next_fits(used: Site, tmp_path: Path) -> None:
+    """Copied commands name this configuration, quoted; a private one has no unit; a running daemon is not run again."""
+    shown = used.run("check")
+    assert f"eventferry --config {used.config} once" in shown.output
+    assert "systemctl" not in shown.output
+    ledger = used.ledger()
+    note_loaded(ledger, used.config, digest_of(used.config))
+    ledger.close()
+    with app.own_state(used.state, wait=False):
+        assert " status " in used.run("check").output.split("Next:")[1]
+        used.config.write_text(used.config.read_text() + "# edited\n")
+        assert " reload " in used.run("check").output.split("Next:")[1]
+    odd = tmp_path / "o'dd name.toml"
+    odd.write_text(used.config.read_text())
+    advised = CliRunner().invoke(program, ["check", "--config", str(odd)]).output.split("Next:")[1]
+    assert shlex.split(advised.splitlines()[1].split("→")[1])[:3] == ["eventferry", "--config", str(odd)]
+
+
+@pytest.mark.parametrize(
+    "line, remedy",
+    [("x = foo", "double quotes"), ("x", "key = value"), ("[[sources]", "[[name]]"), ("y = 1\ny = 2", "written twice")],
+)
+def test_a_mistake_in_toml_comes_with_a_remedy(site: Site, line: str, remedy: str) -> None:
+    """Not only what the parser expected."""
+    site.config.write_text(line + "\n")
+    shown = site.run("check")
+    assert shown.exit_code == 78
+    assert "is not TOML" in shown.stderr
+    assert remedy in shown.stderr

@@ -1,10 +1,16 @@
 """Events that a sink refused, and what a person can do about them."""
 
 import json
+import threading
 
 import pytest
 from tests.scripted import refusing_events, take
 from tests.unit.cli.conftest import Site
+
+from eventferry import app
+from eventferry.cli import retrying
+from eventferry.ledger import dead_letters, facts
+from eventferry.service import carry_out
 
 
 @pytest.fixture
@@ -64,3 +70,48 @@ def test_it_must_be_said_which(refused: Site, args: list[str]) -> None:
 def test_none(used: Site) -> None:
     """An empty list is good news."""
     assert "no dead letters" in used.run("dead-letters", "list").output
+
+
+def test_retry_without_a_daemon_says_that_nothing_is_sent_yet(refused: Site) -> None:
+    """And by what it is; `once` then says what came of it, refused again or delivered."""
+    shown = refused.run("dead-letters", "retry", numbers(refused)[0])
+    assert "1 dead letter is marked to be sent again" in shown.output
+    assert f"eventferry --config {refused.config} once" in shown.output
+    again = refused.run("once")
+    assert again.exit_code == 1
+    assert "1 dead letter sent again and refused again" in again.output
+    refused.script.behave = take
+    refused.run("dead-letters", "retry", "--all", "--sink", "odd")
+    assert "2 dead letters sent again and delivered" in refused.run("once").output
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "waiting", "retrying"])
+def test_retry_with_a_daemon_says_what_came_of_it(refused: Site, monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
+    """The command waits a moment for the sink's answer, and says where to look if there is none."""
+    monkeypatch.setattr(retrying, "OUTCOME_SECONDS", 10.0 if outcome != "retrying" else 0.2)
+    number = int(numbers(refused)[0])
+    ledger, done = refused.ledger(), threading.Event()
+
+    def serve() -> None:
+        while not done.wait(0.02):
+            carry_out.carry_out(ledger, None)
+            with ledger.write() as tx:
+                if outcome == "delivered":
+                    dead_letters.set_state(tx, facts.retrying_letters(tx), "delivered", drop_body=True)
+                elif outcome == "waiting":
+                    for each in facts.retrying_letters(tx):
+                        dead_letters.refuse_again(tx, each, "no such type")
+
+    thread = threading.Thread(target=serve)
+    with app.own_state(refused.state, wait=False):
+        thread.start()
+        try:
+            shown = refused.run("dead-letters", "retry", str(number))
+        finally:
+            done.set()
+            thread.join()
+            ledger.close()
+    words = {"delivered": "sent again and delivered", "waiting": "refused again", "retrying": "still to be sent again"}
+    assert f"1 dead letter {words[outcome]}" in shown.output.replace("sent again and refused", "refused")
+    assert shown.exit_code == (1 if outcome == "waiting" else 0)
+    assert ("dead-letters list --sink odd" in shown.output) == (outcome != "delivered")

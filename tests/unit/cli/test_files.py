@@ -70,6 +70,15 @@ def test_release_delivers_in_spite_of_the_bad_share(stuck: Site) -> None:
     assert states(stuck)["bad"] == "indexed"
 
 
+def test_release_of_many_leaves_out_what_cannot_be_read(stuck: Site) -> None:
+    """One truncated file among those of a pattern does not keep the others from being released, and is named."""
+    done = stuck.run("files", "release", "2024/01/31/*")
+    assert done.exit_code == 0
+    assert "1 file cannot be read to the end" in done.output
+    stuck.run("once")
+    assert (states(stuck)["bad"], states(stuck)["cut"]) == ("indexed", "quarantined")
+
+
 def test_drop_asks_first(stuck: Site) -> None:
     """Giving events up takes a yes; without a terminal it takes --yes."""
     number = number_of(stuck, "cut")

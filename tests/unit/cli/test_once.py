@@ -38,7 +38,7 @@ def test_more_files_than_a_run_takes(site: Site) -> None:
         site.put(f"2024/01/31/01/{number}.ndjson.gz", 1)
     shown = site.run("once")
     assert shown.exit_code == 1, shown.output
-    assert "eventferry once --drain" in shown.output
+    assert f"eventferry --config {site.config} once --drain" in shown.output
     assert site.run("once", "--drain").exit_code == 0
     assert delivered(site.out) == 8
 
@@ -140,4 +140,4 @@ def test_a_store_that_is_gone_is_told(used: Site) -> None:
     shown = used.run("once")
     assert shown.exit_code == 1, shown.output
     assert "could not be listed" in shown.output
-    assert "eventferry check --source events" in shown.output
+    assert f"eventferry --config {used.config} check --source events" in shown.output

@@ -3,10 +3,12 @@
 import json
 from typing import Any
 
-from tests.scripted import raising, refusing_events
+from tests.scripted import raising, refusing_events, take
 from tests.unit.cli.conftest import Site
 
 from eventferry import app
+from eventferry.ledger import sends
+from eventferry.ledger.alerts import write_notice
 from eventferry.ledger.database import set_meta
 from eventferry.service.reload import digest_of, note_loaded, note_refused
 from eventferry.sink import SinkMisconfigured
@@ -62,7 +64,7 @@ def test_a_held_sink_is_told_with_its_reason_and_its_command(site: Site) -> None
     site.run("once")
     shown = site.run("status", "--exit-code")
     assert shown.exit_code == 1, shown.output
-    for word in ("held", "401: who are you?", "eventferry resume odd"):
+    for word in ("held", "401: who are you?", f"eventferry --config {site.config} resume odd"):
         assert word in shown.output
     assert site.run("status").exit_code == 0
 
@@ -108,7 +110,11 @@ def test_an_edit_that_is_not_loaded_is_told(used: Site) -> None:
     assert status(used)["config"]["state"] == "loaded"
     used.config.write_text(used.config.read_text() + "# edited\n")
     assert status(used)["config"]["state"] == "edited"
-    assert "not loaded" in used.run("status").output
+    assert "the next start loads it" in used.run("status").output
+    with app.own_state(used.state, wait=False):
+        shown = used.run("status").output
+    assert "not loaded" in shown
+    assert "reload" in shown
     used.config.write_text(used.config.read_text() + "x = [\n")
     note_refused(ledger, used.config, digest_of(used.config), ("config.toml:9: is not TOML",))
     ledger.close()
@@ -121,3 +127,89 @@ def test_one_sink_or_source_only(used: Site) -> None:
     """A name that is not there is wrong usage."""
     assert used.run("status", "--sink", "archive", "--source", "events").exit_code == 0
     assert used.run("status", "--sink", "nobody").exit_code == 2
+
+
+def total_of(sink: Any) -> int:
+    parts = sum(sink["dead_parts"].values())
+    assert parts == sink["dead"]
+    return int(sink["delivered"] + sink["filtered"] + parts + sink["missing"] + sink["waiting"])
+
+
+def test_numbers_add_up_after_dead_letters(site: Site) -> None:
+    """Four letters: one retried, one dropped, two waiting; a replay undoes all. The parts are always the sum."""
+    site.configure("odd")
+    site.script.behave = refusing_events(b'"bad"')
+    site.put("2024/01/31/00/a.ndjson.gz", ['{"n": 0}', *(f'{{"n": {n}, "bad": 1}}' for n in range(1, 5))])
+    assert site.run("once").exit_code == 1
+    (sink,) = status(site)["sinks"]
+    assert sink["dead_parts"]["waiting"] == 4
+    assert total_of(sink) == sink["indexed"] == 5
+    letters = [str(row["id"]) for row in json.loads(site.run("dead-letters", "list", "--json").output)]
+    site.script.behave = take
+    assert site.run("dead-letters", "retry", letters[0]).exit_code == 0
+    assert status(site)["sinks"][0]["dead_parts"]["retrying"] == 1
+    site.run("once")
+    assert site.run("dead-letters", "drop", letters[1], "--yes").exit_code == 0
+    (sink,) = status(site)["sinks"]
+    assert sink["dead_parts"] == {"waiting": 2, "retrying": 0, "retried": 1, "dropped": 1, "forgotten": 0}
+    assert total_of(sink) == 5
+    shown = site.run("status").output
+    assert "5 indexed = 1 delivered + 1 delivered by a retry + 2 dead letters + 1 dead letter dropped" in shown
+    replay = ["replay", "--sink", "odd", "--from", "2024-01-31", "--to", "2024-01-31", "--missing", "--yes"]
+    assert site.run(*replay).exit_code == 0
+    site.run("once")
+    (sink,) = status(site)["sinks"]
+    assert (total_of(sink), sink["delivered"]) == (5, 5)
+    assert "indexed =" not in site.run("status").output  # the table says it all
+    assert site.run(*replay[:-2], "--again", "--yes").exit_code == 0
+    assert "5 indexed = 5 delivered; 5 more to be sent again by a replay" in site.run("status").output
+
+
+def test_what_is_no_longer_configured_is_told_so(used: Site) -> None:
+    """Taken out is not switched off: there is nothing to switch on."""
+    used.config.write_text(f'state_dir = "{used.state}"\n')
+    found = status(used)
+    assert not found["sinks"][0]["configured"]
+    assert not found["sources"][0]["configured"]
+    shown = used.run("status").output
+    assert shown.count("not in the config any more") == 2
+    assert "switched off" not in shown
+
+
+def test_a_broken_channel_is_told(used: Site) -> None:
+    """Whoever relies on alerts sees here that none arrive; one that took a message since is fine."""
+    used.configure(more='[[alerts.channels]]\nname = "ops"\ntype = "webhook"\nurl = "https://hook.invalid/x"\n')
+    assert [each["failing"] for each in status(used)["channels"]] == [False]
+    ledger = used.ledger()
+    with ledger.write() as tx:
+        write_notice(tx, level="error", event="sink.gap", subject="x", cause="sink.gap:x")
+        (sent,) = sends.route(tx, lambda message, told: ["ops"])
+        sends.record_failed(tx, sent[0].id, "ops", "404: no such hook", None)
+    found = status(used)
+    assert found["channels"][0] | {"failing": True, "given_up": 1, "error": "404: no such hook"} == found["channels"][0]
+    assert found["needs_attention"]
+    shown = used.run("status").output
+    assert "ops does not work, 1 message given up: 404: no such hook" in shown
+    assert "alert test --channel ops" in shown
+    with ledger.write() as tx:
+        write_notice(tx, level="error", event="sink.gap", subject="y", cause="sink.gap:y")
+        (sent,) = sends.route(tx, lambda message, told: ["ops"])
+        sends.record_sent(tx, sent[0].id, "ops", 1_700_000_000_000)
+    ledger.close()
+    assert not status(used)["channels"][0]["failing"]
+    assert "ops (last message" in used.run("status").output
+
+
+def test_a_broken_config_is_told_before_any_daemon_ran(used: Site) -> None:
+    """It is what keeps the first one from starting."""
+    used.config.write_text(used.config.read_text() + "x = [\n")
+    assert status(used)["config"]["state"] == "broken"
+    assert "has mistakes" in used.run("status").output
+
+
+def test_a_config_that_is_not_there_has_no_status(site: Site) -> None:
+    """A typing error in --config is not an installation in which nothing has run."""
+    site.config.rename(site.root / "elsewhere.toml")
+    shown = site.run("status")
+    assert shown.exit_code == 78
+    assert "there is no such file" in shown.stderr

@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from eventferry.app import is_owned, own_state
-from eventferry.errors import LedgerBusyError, LedgerError
+from eventferry.errors import LedgerBrokenError, LedgerBusyError, LedgerError
 from eventferry.ledger import Ledger, open_ledger
 from eventferry.ledger import tables as t
 from eventferry.ledger.database import get_meta, set_meta
@@ -280,3 +280,47 @@ def test_after_the_last_closing_nobody_opens_the_ledger_again(tmp_path):
     late.join(0.05)
     assert late.is_alive()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ledger.db", "ledger.db.used"]
+
+
+def test_nothing_is_written_after_a_sync_that_failed(tmp_path):
+    """Whether an earlier page reached the disk is unknown then: no later commit is believed, and somebody is told."""
+    told = []
+    ledger = open_ledger(tmp_path / "ledger.db", migrate=True)
+    ledger.on_broken = told.append
+
+    def fail(_connection):
+        failure = sqlite3.OperationalError("disk I/O error")
+        failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise sa.exc.OperationalError("COMMIT", None, failure)
+
+    sa.event.listen(ledger._writer, "commit", fail)
+    with pytest.raises(LedgerBrokenError, match="look at it"), ledger.write() as tx:
+        set_meta(tx, "a", 1)
+    sa.event.remove(ledger._writer, "commit", fail)
+    with pytest.raises(LedgerBrokenError), ledger.write() as tx:
+        set_meta(tx, "b", 1)
+    assert len(told) == 1
+    with ledger.read() as tx:
+        assert (get_meta(tx, "a"), get_meta(tx, "b")) == (None, None)
+    ledger.close()
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_BUSY])
+def test_a_full_disk_is_no_broken_one(code, tmp_path):
+    """What could not be written is undone, and may be tried again."""
+    ledger = open_ledger(tmp_path / "ledger.db", migrate=True)
+
+    def fail(_connection):
+        failure = sqlite3.OperationalError("no")
+        failure.sqlite_errorcode = code
+        raise sa.exc.OperationalError("COMMIT", None, failure)
+
+    sa.event.listen(ledger._writer, "commit", fail)
+    with pytest.raises(sa.exc.OperationalError), ledger.write() as tx:
+        set_meta(tx, "a", 1)
+    sa.event.remove(ledger._writer, "commit", fail)
+    with ledger.write() as tx:
+        set_meta(tx, "b", 2)
+    with ledger.read() as tx:
+        assert (get_meta(tx, "a"), get_meta(tx, "b")) == (None, 2)
+    ledger.close()

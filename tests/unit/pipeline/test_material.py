@@ -14,6 +14,7 @@ from eventferry.ledger.sinks import ALL
 from eventferry.pipeline.material import Limits, Material, gather, rebuild
 from eventferry.pipeline.scan import ScanLimits, scan_stream
 from eventferry.query import parse_transform
+from eventferry.sink import Batch
 
 BAD = [b"{", b"[1]", b"\xff\xfe", b'{"a":NaN}', b"x" * 90, b'"text"']
 BLANK = [b"", b"  ", b"\t"]
@@ -190,6 +191,30 @@ def test_halves_share_out_every_event_and_byte_and_can_be_rebuilt(made, name, si
         for each in found:
             again = rebuild(log.between(each.start[0], each.end[0]), log.read, each.start, each.end, transform)
             assert (again.body, again.parts("events")) == (each.body, each.parts("events"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    made=files(), name=st.sampled_from(sorted(TRANSFORMS)), first=LIMITS, second=LIMITS,
+    sizes=st.tuples(st.integers(30, 500), st.integers(30, 500)), came=st.lists(st.booleans(), min_size=100),
+)  # fmt: skip
+def test_what_was_recorded_under_other_cuts_is_left_out_exactly(made, name, first, second, sizes, came):
+    """A sink that wrote down which parts it took gets each event once from two ledgers, wherever these cut."""
+    transform = TRANSFORMS[name]
+    logs = [Log(made, size) for size in sizes]
+    expected = sorted(transform.apply(b"".join(line + b"\n" for file in made for _, line in file.good))[0].split(b"\n"))
+    arrived, recorded = b"", []
+    for (material, _), arrives in zip(cut_all(logs[0], transform, first), came, strict=False):
+        if arrives:
+            arrived += material.body
+            recorded += material.parts("events")
+    for material, _ in cut_all(logs[1], transform, second):
+        batch = Batch(
+            "id", material.body, material.events, material.parts("events"), seek=material.position
+        )  # fmt: skip
+        arrived += batch.lacking(recorded)
+        recorded += batch.parts
+    assert sorted(arrived.split(b"\n")) == expected
 
 
 def test_a_line_beyond_the_limit_is_never_read_for_delivery():

@@ -1,9 +1,16 @@
 """What an answer's words become: one bounded line without payloads, for journal, ledger and messages."""
 
+import sys
+from operator import methodcaller
+from queue import SimpleQueue
+
 import pytest
 
 from eventferry.pipeline.outcome import Ending, judge
+from eventferry.pipeline.slot import Call, Slot
 from eventferry.sink import BatchRejected, BatchTooLarge, EventsRejected, SinkMisconfigured, SinkUnavailable
+from eventferry.sink.kit import make_batch
+from eventferry.sink.registry import make_sink
 
 PAYLOAD = '{"user":"ada","amount":12}\n' * 100_000
 
@@ -24,6 +31,38 @@ def test_an_unknown_exception_shows_no_events():
     assert judge(RuntimeError("x" * 5000), 1).reason == "RuntimeError: " + "x" * 99 + "…"
     assert judge(KeyError("amount"), 1).reason == "KeyError: 'amount'"
     assert judge(OSError("line one\nline two"), 1).reason == "OSError: line one"
+
+
+def test_an_unknown_exception_is_located_in_the_code_that_was_called(tmp_path, monkeypatch):
+    """File and line of the sink's own code, not of the library that it uses; the type is not said twice."""
+    (tmp_path / "own_hook.py").write_text(
+        "import json\n"
+        "def process(ndjson):\n"
+        "    return parse(ndjson)\n"
+        "def parse(text):\n"
+        "    return json.loads('nonsense')\n"
+        "def fail(ndjson):\n"
+        "    raise RuntimeError('RuntimeError: no more')\n"
+        "def later(ndjson):\n"
+        "    return (n for n in [])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    batch = make_batch([b'{"n":1}'])
+    place = f"{tmp_path}/own_hook.py"
+    place = place if len(place) <= 150 else f"…{place[-149:]}"
+
+    def reason(function: str) -> str:
+        replies = SimpleQueue()
+        slot = Slot(lambda: make_sink(f"own_hook:{function}", "bi", {}), replies, "bi")
+        slot.start(Call(1, methodcaller("deliver", batch)), 10)
+        error = replies.get(timeout=10).error
+        slot.close()
+        return judge(error, 1).reason
+
+    assert reason("process") == f"JSONDecodeError: Expecting value: line 1 column 1 (char 0) (at {place}:5)"
+    assert reason("fail") == f"RuntimeError: no more (at {place}:7)"
+    assert reason("later") == "TypeError: bi returned work that is not done yet: generator"
+    sys.modules.pop("own_hook")
 
 
 def test_the_reasons_of_single_events_are_bounded():

@@ -1,6 +1,7 @@
 """The kit catches sinks that break the contract."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,23 @@ class Forgetful(Memory):
         return False
 
 
+class Recording(Memory):
+    """Keeps the parts beside the events, as a table would."""
+
+    def deliver(self, batch):
+        recorded = self.place.setdefault((batch.epoch,), [])
+        if batch.id not in self.place:
+            self.place[batch.id] = batch.lacking(recorded).splitlines()
+            recorded += batch.parts
+
+
+class Merging(Recording):
+    """Takes a replay on purpose for a repeat."""
+
+    def deliver(self, batch):
+        super().deliver(replace(batch, epoch=""))
+
+
 class Silent(Memory):
     """Takes refusals and failures for success."""
 
@@ -67,9 +85,10 @@ class Wrong(Memory):
         raise SinkUnavailable("no")
 
 
-def _promises(kind):
+def _promises(kind, **declared):
     class Promises(SinkPromises):
         sink_type = kind
+        records_parts = declared.get("records_parts", False)
 
         @contextmanager
         def healthy(self):
@@ -80,16 +99,18 @@ def _promises(kind):
                 sink.place = place
                 return sink
 
-            yield Target(make, lambda: [line for lines in place.values() for line in lines])
+            yield Target(
+                make, lambda: [line for id_, lines in place.items() if type(id_) is not tuple for line in lines]
+            )
 
         unreachable = refusing = healthy
 
     return Promises()
 
 
-def _broken(kind):
+def _broken(kind, **declared):
     """The names of the promises that `kind` breaks."""
-    promises = _promises(kind)
+    promises = _promises(kind, **declared)
     broken = set()
     for name in [one for one in dir(promises) if one.startswith("test_")]:
         try:
@@ -128,6 +149,13 @@ def test_each_broken_promise_is_noticed(kind, promise):
 def test_a_good_sink_keeps_all_promises():
     """Nothing but what its missing network would show is left."""
     assert _broken(Memory) == FAILURES
+    assert _broken(Recording, records_parts=True) == FAILURES
+
+
+def test_a_sink_that_only_claims_to_record_parts_is_noticed():
+    """Knowing ids, or ranges without their epoch, is not knowing parts."""
+    assert "other_cuts_of_the_same_ranges_repeat_nothing" in _broken(Memory, records_parts=True)
+    assert "another_epoch_repeats_on_purpose" in _broken(Merging, records_parts=True)
 
 
 def test_ids_follow_content_and_salt():

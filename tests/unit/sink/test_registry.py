@@ -171,7 +171,7 @@ HTTP = {"url": "https://example.org/in"}
         ("file", {"path": "/x", "compression": "gz"}, "sinks.bi.compression: 'gz' expected 'none', 'gzip' or 'zstd'"),
         ("console", {"colour": True}, "sinks.bi.colour: unknown key; expected one of: no options"),
         ("duckdb", {"path": "/x", "table": 'a"; DROP'}, "is not a usable name"),
-        ("duckdb", {"path": "/x", "table": "Eventferry_Batches"}, "ids of batches"),
+        ("duckdb", {"path": "/x", "table": "Eventferry_Batches"}, "what was delivered is written down"),
         ("duckdb", {"path": "/x", "columns": {'a"b': "c"}}, "is not a usable name"),
         ("duckdb", {"path": "/x", "columns": {"a" * 64: "c"}}, "up to 63 bytes"),
         ("duckdb", {"path": "/x", "columns": {"ä" * 32: "c"}}, "up to 63 bytes"),

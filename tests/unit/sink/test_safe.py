@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventferry.sink.safe import safe_text, safe_url
+from eventferry.sink.safe import named, safe_text, safe_url
 
 
 @given(st.one_of(st.text(max_size=2000), st.binary(max_size=2000)))
@@ -38,3 +38,10 @@ def test_secrets_are_masked_before_anything_is_cut():
 def test_a_url_is_shown_without_what_may_be_secret(url, shown):
     """User, password, query, fragment and token-like segments stay out of messages."""
     assert safe_url(url) == shown
+
+
+def test_a_reason_that_names_its_thing_is_not_told_twice():
+    """`a.gz: /store/a.gz: no longer there` says nothing more than its second half."""
+    assert named("a.gz", "truncated") == "a.gz: truncated"
+    assert named("a.gz", "a.gz: truncated") == "a.gz: truncated"
+    assert named("a.gz", "/store/a.gz: no longer there") == "/store/a.gz: no longer there"

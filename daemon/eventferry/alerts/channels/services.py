@@ -29,7 +29,7 @@ class AppriseChannel(Channel[AppriseOptions]):
         self._apprise = _load(options, name)
 
     def send(self, message: Message) -> None:
-        kind = "success" if message.kind == "recovered" else _TYPES.get(message.level, "info")
+        kind = {"recovered": "success", "over": "info"}.get(message.kind) or _TYPES.get(message.level, "info")
         title = f"[{message.instance}] {heading(message)}"
         if not self._apprise.notify(title=title, body=plain_text(message), notify_type=kind, body_format="text"):
             raise ChannelError("one of the services did not take the message; Apprise's own words are in the log")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from eventferry.sink.batch import Batch, Part
 
@@ -59,9 +60,39 @@ def make_batch(events: Sequence[bytes] | Iterable[bytes], salt: str = "", attemp
         id=identity,
         body=body,
         events=len(lines),
-        parts=(Part("kit", "2024/05/01/12/kit.ndjson", digest, 0, len(body), len(lines)),),
+        parts=(Part("kit", f"2024/05/01/12/kit{salt}.ndjson", digest, 0, len(body), len(lines)),),
         sink="kit",
         attempt=attempt,
         time_min=NOON,
         time_max=NOON + 3_600_000,
+        epoch="kit",
+        seek=lambda _, byte: body.count(b"\n", 0, max(0, byte)),
+    )
+
+
+def cut_batch(files: Sequence[Sequence[bytes]], first: int, last: int, epoch: str = "kit") -> Batch:
+    """A batch of the events first…last-1 of these files, counted through; other bounds are another cut of the same."""
+    lines: list[bytes] = []
+    parts: list[Part] = []
+    edges: list[list[int]] = []  # for each part: where its events begin
+    before = 0
+    for number, events in enumerate(files):
+        low, high = (min(max(each - before, 0), len(events)) for each in (first, last))
+        before += len(events)
+        if low < high:
+            offsets = list(accumulate((len(line) + 1 for line in events), initial=0))
+            digest = hashlib.sha256(b"\n".join(events)).hexdigest()[:32]
+            parts.append(Part("kit", f"2024/05/01/12/{number}.ndjson", digest, offsets[low], offsets[high], high - low))
+            edges.append(offsets[low:high])
+            lines += events[low:high]
+    firsts = list(accumulate((len(each) for each in edges), initial=0))
+    ranges = repr((epoch, [(part.content, part.start, part.end) for part in parts]))
+    return Batch(
+        id=hashlib.sha256(ranges.encode()).hexdigest()[:32],
+        body=b"".join(line + b"\n" for line in lines),
+        events=len(lines),
+        parts=tuple(parts),
+        sink="kit",
+        epoch=epoch,
+        seek=lambda part, byte: firsts[part] + sum(edge < byte for edge in edges[part]),
     )

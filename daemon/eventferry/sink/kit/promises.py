@@ -23,7 +23,7 @@ from eventferry.sink.errors import (
     SinkMisconfigured,
     SinkUnavailable,
 )
-from eventferry.sink.kit.batches import FIELD_NAMES, NUL, NUMBERS, UNICODE, make_batch, sample_events
+from eventferry.sink.kit.batches import FIELD_NAMES, NUL, NUMBERS, UNICODE, cut_batch, make_batch, sample_events
 from eventferry.sink.kit.target import Target
 
 
@@ -38,6 +38,7 @@ class SinkPromises:
     exact: ClassVar[bool] = True  # the bytes of an event arrive as they were; False: as equal JSON
     ordered: ClassVar[bool] = True  # batches arrive one after the other; False: they lie side by side, as files do
     takes_nul: ClassVar[bool] = True  # \u0000 in a text is taken; False: it is refused by name
+    records_parts: ClassVar[bool] = False  # True: what came in batches that were cut otherwise is known, too
     options: ClassVar[dict[str, Any]] = {}  # valid options, for the tests of options
     secrets: ClassVar[tuple[str, ...]] = ()  # texts among the options of `unreachable` and `refusing` to be kept
     deadline: ClassVar[float] = 1.0  # seconds that the sink of `hanging` is configured to wait in total
@@ -128,6 +129,33 @@ class SinkPromises:
             sink.deliver(make_batch(sample_events(3), salt="one"))
             sink.deliver(make_batch(sample_events(3), salt="two"))
             self._same(target.arrived(), sample_events(3) * 2)
+
+    def test_other_cuts_of_the_same_ranges_repeat_nothing(self) -> None:
+        """Batches that a restored ledger cuts otherwise add only the events that are lacking, each once."""
+        if not self.records_parts:
+            pytest.skip("this sink type records batches, not their parts")
+        files = [sample_events(10), sample_events(7, 10), sample_events(13, 17)]
+        with self.healthy() as target:
+            with target.sink() as sink:
+                for first, last in ((0, 4), (8, 20), (25, 26)):  # an earlier ledger; some of it never came
+                    sink.deliver(cut_batch(files, first, last))
+            with target.sink() as sink:
+                for first, last in ((0, 3), (3, 9), (9, 18), (18, 30)):
+                    sink.deliver(cut_batch(files, first, last))
+                    assert sink.was_delivered(cut_batch(files, first, last)) in (None, True)
+            arrived = sorted(json.loads(event)["n"] for event in target.arrived())
+            assert arrived == list(range(30)), f"{arrived} arrived, not each of 30 events once"
+
+    def test_another_epoch_repeats_on_purpose(self) -> None:
+        """A replay that duplicates on purpose is delivered, and once."""
+        if not self.records_parts:
+            pytest.skip("this sink type records batches, not their parts")
+        files = [sample_events(6)]
+        with self.healthy() as target, target.sink() as sink:
+            for epoch, cuts in (("kit", ((0, 6),)), ("kit#2", ((0, 4), (4, 6), (2, 6)))):
+                for first, last in cuts:
+                    sink.deliver(cut_batch(files, first, last, epoch))
+            self._same(target.arrived(), sample_events(6) * 2)
 
     def test_was_delivered_is_right(self) -> None:
         """was_delivered says None always, or False before and True after, also to another instance."""
