@@ -43,7 +43,7 @@ def give_up(
 def _was_told(note: Path) -> bool:
     """Whether people were told lately; from now on they were."""
     with contextlib.suppress(OSError):
-        if 0 <= clock.now_ms() - note.stat().st_mtime * 1000 < SILENCE_MS:
+        if abs(clock.now_ms() - note.stat().st_mtime * 1000) < SILENCE_MS:
             return True
     with contextlib.suppress(OSError):  # it lies on the same disk: if need be people are told once more
         note.write_text("")

@@ -140,16 +140,18 @@ def alert_stopped(
 def _alert_stopped(tx: sa.Connection, name: str, state: str, stopped: Stopped, times: int) -> None:
     event = "file.quarantined" if state == "quarantined" else "file.held"
     listing = f"eventferry files list --state {state} --source {name}"
-    one = f"A file of source {name} is {state} and not delivered: {stopped.key}"
-    many = f"{stopped.files:,} files of source {name} are {state} and not delivered, the last one {stopped.key}"
-    more = f"\n{stopped.files - 1:,} more: {listing}" if stopped.files > 1 else ""
+    reason = stopped.reason or "no reason is known"
+    subject = f"A file of source {name} is {state} and not delivered: {stopped.key}"
+    if stopped.files > 1:
+        subject = f"{stopped.files:,} files of source {name} are {state} and not delivered"
+        reason = f"The last one: {named(stopped.key, reason)}"
     alerts.open_condition(
         tx,
         cause=f"{event}:{name}",
         level="error",
         event=event,
-        subject=one if stopped.files == 1 else many,
-        detail=named(stopped.key, stopped.reason or "no reason is known") + more,
+        subject=subject,
+        detail=reason,
         command=listing,
         fields={"source": name, "key": stopped.key, "files": stopped.files},
         times=times,
