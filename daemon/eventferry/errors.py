@@ -8,6 +8,7 @@
     ├── StoreError             later: the store may answer again
     │   ├── ObjectGone         the object (version) is no longer there
     │   └── ObjectChanged      the key now holds other bytes than the version asked for
+    │       └── ObjectReplaced ... and they are those of a later version that is known
     ├── UnreadableObject       never: quarantine it with its reason
     └── UsageError             the command cannot be carried out as given; exit 2
 
@@ -65,6 +66,10 @@ class ObjectGone(StoreError):
 
 class ObjectChanged(StoreError):
     """The key now holds another version than the one asked for."""
+
+
+class ObjectReplaced(ObjectChanged):
+    """The key was seen to hold the other content of a later version."""
 
 
 class UnreadableObject(EventferryError):

@@ -10,8 +10,9 @@ import duckdb
 import pytest
 
 from eventferry.sink import BatchRejected, SinkMisconfigured, SinkUnavailable
-from eventferry.sink.kit import SinkPromises, Target, make_batch, sample_events
+from eventferry.sink.kit import SinkPromises, Target, cut_batch, make_batch, replacing_batch, sample_events
 from eventferry.sink.registry import make_sink
+from eventferry_sinks.duckdb import sink as module
 from eventferry_sinks.duckdb.sink import DuckdbSink
 
 
@@ -157,6 +158,50 @@ def test_a_refused_event_takes_its_batch_along(make, path):
         sink.deliver(make_batch(sample_events(2)))
     assert _events(path) == sample_events(2)
     assert _read(path, "SELECT events, table_name FROM eventferry_batches") == [(2, "events")]
+
+
+def test_a_replacement_that_fails_leaves_all_as_it_was(make, path, monkeypatch):
+    """Refused, or killed right before the commit: the old events stay, are known, and can still be replaced."""
+    old = make_batch(sample_events(3))
+    with make() as sink:
+        sink.deliver(old)
+        with pytest.raises(BatchRejected):
+            sink.deliver(replacing_batch(old, [b'{"cut'], old.id))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(module, "record", _die)
+            sink.deliver(replacing_batch(old, sample_events(3, 10), old.id))
+        assert _events(path) == sample_events(3)
+        assert sink.was_delivered(old)
+        sink.deliver(replacing_batch(old, sample_events(3, 10), old.id))
+    assert _events(path) == sample_events(3, 10)
+
+
+def _die(*args):
+    raise KeyboardInterrupt
+
+
+def test_a_replacement_adds_a_column_in_its_transaction(make, path):
+    """What is replaced because a column was added has it at once."""
+    old = make_batch(sample_events(2))
+    with make() as sink:
+        sink.deliver(old)
+    with make(columns={"n": {"path": "n", "type": "BIGINT"}}) as sink:
+        sink.deliver(replacing_batch(old, sample_events(2), old.id))
+    assert _read(path, "SELECT n FROM events ORDER BY n") == [(0,), (1,)]
+
+
+def test_events_under_a_strange_id_are_not_replaced(make, path):
+    """The same ranges from a batch that is not named would stay beside the new ones: a person is asked instead."""
+    files = [sample_events(6)]
+    old, other, unrelated = cut_batch(files, 0, 4), cut_batch(files, 2, 6, "kit#2"), cut_batch(files, 0, 6, "kitten")
+    with make() as sink:
+        for batch in (old, other, unrelated):
+            sink.deliver(batch)
+        with pytest.raises(SinkMisconfigured, match=f"a batch of a lost ledger.*{other.id}"):
+            sink.deliver(replacing_batch(old, sample_events(4, 10), old.id))
+        assert len(_events(path)) == 14
+        sink.deliver(replacing_batch(old, sample_events(4, 10), old.id, other.id))
+    assert sorted(_events(path)) == sorted(sample_events(6) + sample_events(4, 10))
 
 
 def test_two_tables_of_one_file_share_the_ids(make, path):

@@ -57,7 +57,9 @@ def replay(
     last: Annotated[str, typer.Option("--to", metavar="DATE", help="The last day, included.")],
     missing: Annotated[bool, typer.Option("--missing", help="Same ids: the sink takes only what it lacks.")] = False,
     again: Annotated[bool, typer.Option("--again", help="New ids: duplicates on purpose.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Delete and insert, where the type can.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place of what the sink has, where its type can.")
+    ] = False,
     yes: Yes = False,
     config: ConfigPath = None,
 ) -> None:

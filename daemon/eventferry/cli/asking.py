@@ -16,7 +16,8 @@ from eventferry.cli.place import Place, be_quiet, find_place, open_place, try_co
 from eventferry.cli.syntax import with_remedy
 from eventferry.cli.wording import plural
 from eventferry.errors import EventferryError, UsageError
-from eventferry.ledger import Ledger, facts, replay, requests, sinks
+from eventferry.ledger import Ledger, facts, requests, sinks
+from eventferry.ledger.batches import BatchRow
 from eventferry.service import carry_out
 
 PATIENCE_SECONDS = 10.0
@@ -123,12 +124,9 @@ def ask_to_replay(path: Path, sink: str, first: str, last: str, mode: str, *, ye
     place, ledger = prepare(path)
     row = known_sink(ledger, sink)
     low, high = carry_out.day_ms(first), carry_out.day_ms(last) + 86_400_000
-    if high <= low:
-        raise UsageError(f"--to {last} is before --from {first}")
-    if mode == "replace":
-        raise UsageError(f"--replace: sinks of type {row.type!r} cannot replace events in one transaction")
+    asked = {"sink": sink, "mode": mode, "from": first, "to": last}
     with ledger.read() as tx:
-        ended = replay.ended_between(tx, row.id, low, high)
+        ended = carry_out.choose_batches(tx, row, asked)
     if not ended:
         console.say(f"Sink {sink} has got nothing of the files from {first} to {last} yet; there is nothing to replay.")
         return
@@ -137,13 +135,7 @@ def ask_to_replay(path: Path, sink: str, first: str, last: str, mode: str, *, ye
     days = first if first == last else f"{first} to {last}"
     files = plural(reach.files_within, "file")
     console.say(f"{days} (UTC): {files} of which it got events; a file counts by the date in its key, else by its age.")
-    what = f"{plural(len(ended), 'batch', 'batches')} with {plural(sum(each.events for each in ended), 'event')}"
-    many = len(ended) != 1
-    how = {
-        "missing": f"under {'their old ids' if many else 'its old id'}: it takes what it lacks",
-        "again": f"under {'new ids' if many else 'a new id'}: it will hold {'them' if many else 'it'} twice",
-    }
-    console.say(f"Whole batches are sent: {what} will be sent to sink {sink} {how[mode]}.")
+    console.say(_what_will_be(sink, mode, ended))
     if reach.files > reach.files_within:
         events, others = reach.events - reach.events_within, reach.files - reach.files_within
         console.mark(
@@ -152,12 +144,29 @@ def ask_to_replay(path: Path, sink: str, first: str, last: str, mode: str, *, ye
             "of other days, for batches reach across files.",
         )
     confirm("Go on?", yes=yes)
-    have_done(place, ledger, "replay", sink=sink, mode=mode, **{"from": first, "to": last})
-    console.mark(
-        console.OK, f"{plural(len(ended), 'batch', 'batches')} {'go' if many else 'goes'} to sink {sink} again."
-    )
+    have_done(place, ledger, "replay", **asked)
+    go = "go" if len(ended) != 1 else "goes"
+    way = "again, in place of what it has" if mode == "replace" else "again"
+    console.mark(console.OK, f"{plural(len(ended), 'batch', 'batches')} {go} to sink {sink} {way}.")
     console.advise(f"eventferry status --sink {sink}   shows how much of it waits")
     tell_who_goes_on(place)
+
+
+def _what_will_be(sink: str, mode: str, ended: Sequence[BatchRow]) -> str:
+    """What a replay of these batches does, as a sentence."""
+    what, many = plural(len(ended), "batch", "batches"), len(ended) != 1
+    if mode == "replace":
+        read = plural(sum(each.read_events for each in ended), "event")
+        return (
+            f"Whole batches are replaced: what sink {sink} holds of {what} ({read} before any filter) will be deleted,"
+            " and written anew under the filter and the fields of today; each batch in one transaction."
+        )
+    how = {
+        "missing": f"under {'their old ids' if many else 'its old id'}: it takes what it lacks",
+        "again": f"under {'new ids' if many else 'a new id'}: it will hold {'them' if many else 'it'} twice",
+    }
+    sent = plural(sum(each.events for each in ended), "event")
+    return f"Whole batches are sent: {what} with {sent} will be sent to sink {sink} {how[mode]}."
 
 
 def tell_who_goes_on(place: Place) -> None:

@@ -35,6 +35,7 @@ class PlannedBatch:
     replay_id: int | None = None
     repeatable: bool = False
     refused_at: int | None = None
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class BatchRow:
     source_id: int
     epoch: int
     replay_id: int | None
+    replaces: str | None
     parent_seq: int | None
     root_seq: int | None
     from_position: int
@@ -68,6 +70,29 @@ class BatchRow:
     error: str | None
     created_ms: int
 
+    @property
+    def start(self) -> Place:
+        return self.from_position, self.from_byte
+
+    @property
+    def end(self) -> Place:
+        return self.to_position, self.to_byte
+
+    @property
+    def epoch_of_replay(self) -> int | None:
+        """The epoch of the replay that it belongs to."""
+        return None if self.replay_id is None else self.epoch
+
+    @property
+    def replaced_ids(self) -> tuple[str, ...]:
+        """The ids whose events it supersedes at the sink."""
+        return tuple(json.loads(self.replaces)) if self.replaces else ()
+
+    @property
+    def replaces_as_parent(self) -> str | None:
+        """What its halves replace: the same, and this one, of which an abandoned attempt may yet arrive."""
+        return json.dumps([*self.replaced_ids, self.id]) if self.replaced_ids else self.replaces
+
 
 _COLUMNS = [t.batches.c[name] for name in BatchRow.__slots__]
 _b = t.batches.c
@@ -84,6 +109,7 @@ def plan(tx: sa.Connection, sink_id: int, planned: PlannedBatch, state: str) -> 
             source_id=planned.source_id,
             epoch=planned.epoch,
             replay_id=planned.replay_id,
+            replaces=planned.replaces,
             parent_seq=planned.parent_seq,
             root_seq=planned.root_seq,
             from_position=planned.start[0],
@@ -140,13 +166,18 @@ def parts_of(tx: sa.Connection, seq: int) -> list[tuple[int, int, int, int]]:
     return [tuple(part) for part in parts]
 
 
-def settle_body(tx: sa.Connection, seq: int, events: int, body_bytes: int, body_digest: str, transform: str) -> None:
-    """Write down the body of a batch that was planned without having been read."""
+def settle_body(
+    tx: sa.Connection, row: BatchRow, events: int, body_bytes: int, body_digest: str, transform: str
+) -> BatchRow:
+    """Write down the body of a batch that was planned without having been read; nothing to send ends it as filtered."""
     tx.execute(
         sa.update(t.batches)
-        .where(_b.seq == seq)
+        .where(_b.seq == row.seq)
         .values(events=events, body_bytes=body_bytes, body_digest=body_digest, transform=transform)
     )
+    if not events and not row.replaced_ids:  # one that replaces still has to delete
+        end_batch(tx, row.seq, "filtered")
+    return get_batch(tx, row.seq)
 
 
 def begin_attempt(tx: sa.Connection, seq: int) -> bool:
@@ -228,6 +259,12 @@ def wake(tx: sa.Connection, sink_id: int, states: Sequence[str] = ("waiting", "s
 def count_open(tx: sa.Connection, sink_id: int) -> int:
     """How many batches of the sink have no end yet."""
     return int(tx.execute(sa.select(sa.func.count()).where(_b.sink_id == sink_id, _b.state.in_(OPEN))).scalar_one())
+
+
+def is_any_tried(tx: sa.Connection, sink_id: int, attempts: int) -> bool:
+    """Whether a batch without an end was tried at least so often."""
+    where = (_b.sink_id == sink_id, _b.state.in_(OPEN), _b.attempts >= attempts)
+    return tx.execute(sa.select(_b.seq).where(*where).limit(1)).first() is not None
 
 
 def batches_between(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from eventferry import clock
+from eventferry.ledger import alerts
 from eventferry.ledger import tables as t
 
 _d = t.dead_letters.c
@@ -120,6 +121,15 @@ def supersede(tx: sa.Connection, batch_seqs: Sequence[int]) -> int:
     where = _d.batch_seq.in_(list(batch_seqs)) & _d.state.in_(("waiting", "retrying"))
     done = tx.execute(sa.update(t.dead_letters).where(where).values(state="dropped", body=None))
     return int(done.rowcount)
+
+
+def supersede_replaced(tx: sa.Connection, sink_id: int, name: str, batch_ids: Sequence[str]) -> None:
+    """Drop the letters of batches that another one has replaced: their events were offered again, in it."""
+    if not batch_ids:
+        return
+    replaced = sa.select(t.batches.c.seq).where(t.batches.c.sink_id == sink_id, t.batches.c.id.in_(list(batch_ids)))
+    if supersede(tx, tx.execute(replaced).scalars().all()) and not are_left(tx, sink_id):
+        alerts.close_condition(tx, f"events.dead:{name}", "they were replaced by a replay", proven=False)
 
 
 def are_left(tx: sa.Connection, sink_id: int) -> bool:

@@ -19,6 +19,11 @@ def batch_id(sink: str, epoch: int, transform: str, parts: Iterable[Part]) -> st
     return hashlib.sha256(json.dumps(identity, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
+def letter_id(sink: str, number: int, place: str) -> str:
+    """The id under which a dead letter is sent as a batch of its own. `sink` is the sink's identity."""
+    return hashlib.sha256(f"{sink}:dead-letter:{number}:{place}".encode()).hexdigest()[:32]
+
+
 def batch_id_of(
     tx: sa.Connection, sink: str, epoch: int, transform: str, parts: Iterable[tuple[int, int, int, int]]
 ) -> str:

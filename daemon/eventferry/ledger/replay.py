@@ -1,13 +1,13 @@
-"""Replays: ended batches made due again under their old ids, or copied under a new epoch."""
+"""Replays: ended batches made due again under their old ids, or copied under a new epoch, beside or in their place."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from eventferry import clock
-from eventferry.ledger import Ledger, batches, dead_letters, sinks
+from eventferry.ledger import Ledger, batches, dead_letters, replayable, sinks
 from eventferry.ledger import tables as t
 from eventferry.ledger.batches import BatchRow
 from eventferry.ledger.database import get_meta, set_meta
@@ -15,30 +15,13 @@ from eventferry.ledger.identity import batch_id
 from eventferry.ledger.sinks import SinkRow
 from eventferry.sink import Part
 
-_s, _o, _b = t.segments.c, t.objects.c, t.batches.c
-ENDED = ("delivered", "missing", "dead")
+_o, _b = t.objects.c, t.batches.c
 
 # Batches per transaction, and numbers per query.
 PAGE = 500
 IDS = 10_000
 
 Finish = Callable[[sa.Connection, int], None]  # done in the last transaction, with how many batches there are
-
-
-def ended_between(tx: sa.Connection, sink_id: int, low_ms: int, high_ms: int) -> list[BatchRow]:
-    """The sink's ended batches that touch files dated in [low, high)."""
-    dated = sa.func.coalesce(_o.dated_ms, _o.modified_ms)
-    found: dict[int, BatchRow] = {}
-    for source_id in tx.execute(sa.select(t.cursors.c.source_id).where(t.cursors.c.sink_id == sink_id)).scalars().all():
-        positions = tx.execute(
-            sa.select(sa.func.min(_s.position), sa.func.max(_s.position))
-            .join_from(t.segments, t.objects, _s.object_id == _o.id)
-            .where(_s.source_id == source_id, dated >= low_ms, dated < high_ms)
-        ).one()
-        if positions[0] is not None:
-            rows = batches.batches_between(tx, sink_id, source_id, positions[0], positions[1], ENDED)
-            found |= {row.seq: row for row in rows if row.replay_id is None}
-    return list(found.values())
 
 
 def repair(ledger: Ledger, rows: Sequence[BatchRow], finish: Finish) -> int:
@@ -52,28 +35,47 @@ def repair(ledger: Ledger, rows: Sequence[BatchRow], finish: Finish) -> int:
     return _in_pages(ledger, rows, reopen, finish)
 
 
-def again(ledger: Ledger, sink: SinkRow, rows: Sequence[BatchRow], name: str, finish: Finish) -> int:
+def again(
+    ledger: Ledger, sink: SinkRow, rows: Sequence[BatchRow], name: str, finish: Finish, *, replaces: bool = False
+) -> int:
     """Send once more under new ids, in a new epoch: duplicates on purpose. Returns how many batches.
 
-    One that was interrupted goes on in its epoch when it is asked for again: the same `name`.
+    One that was interrupted goes on in its epoch when it is asked for again: the same `name`. With `replaces` each copy
+    names what the sink may hold of it under other ids, and takes its place.
     """
-    note = f"replay:{sink.id}:{name}"
+    note = _note(sink, name, replaces=replaces)
 
     def copy(tx: sa.Connection, page: Sequence[BatchRow]) -> int:
         epoch = get_meta(tx, note)
         if epoch is None:
             epoch = sinks.new_epoch(tx, sink.id)
             set_meta(tx, note, epoch)
-        copies = _copies(tx, sink, page, epoch)
+        instead = replayable.superseded(tx, sink, page, epoch) if replaces else {}
+        copies = _copies(tx, sink, page, epoch, instead)
         if copies:
             tx.execute(sa.insert(t.batches), copies)
         return len(page)
 
     def end(tx: sa.Connection, count: int) -> None:
-        tx.execute(sa.delete(t.meta).where(t.meta.c.key == note))
+        # A replacement that was interrupted before this replay would not know of it: it begins anew.
+        over = (t.meta.c.key == note) | t.meta.c.key.startswith(_note(sink, "", replaces=True))
+        tx.execute(sa.delete(t.meta).where(over))
         finish(tx, count)
 
     return _in_pages(ledger, rows, copy, end)
+
+
+def replacement_under_way(tx: sa.Connection, sink: SinkRow, name: str) -> int | None:
+    """The epoch of the replacement of that name that was interrupted while it was planned."""
+    epoch = get_meta(tx, _note(sink, name, replaces=True))
+    return None if epoch is None else int(epoch)
+
+
+def _note(sink: SinkRow, name: str, *, replaces: bool) -> str:
+    """What an interrupted replay is found by; a replacement only as long as it would write the same."""
+    if not replaces:
+        return f"replay:{sink.id}:{name}"
+    return f"replay:{sink.id}:replace:" + (f"{sink.transform}:{name}" if name else "")
 
 
 def _in_pages(
@@ -93,7 +95,9 @@ def _in_pages(
     return count
 
 
-def _copies(tx: sa.Connection, sink: SinkRow, rows: Sequence[BatchRow], epoch: int) -> list[dict[str, Any]]:
+def _copies(
+    tx: sa.Connection, sink: SinkRow, rows: Sequence[BatchRow], epoch: int, instead: Mapping[int, Sequence[str]]
+) -> list[dict[str, Any]]:
     """New batches over the same ranges, but for those that are there already."""
     found = tx.execute(sa.select(_b.seq, _b.parts).where(_b.seq.in_([row.seq for row in rows])))
     parts = {seq: json.loads(text) for seq, text in found}
@@ -110,7 +114,8 @@ def _copies(tx: sa.Connection, sink: SinkRow, rows: Sequence[BatchRow], epoch: i
         if row.seq not in ids or ids[row.seq] in known:
             continue
         known.add(ids[row.seq])
-        copies.append(_copy(row, ids[row.seq], json.dumps(parts[row.seq], separators=(",", ":")), sink, epoch))
+        copy = _copy(row, ids[row.seq], json.dumps(parts[row.seq], separators=(",", ":")), sink, epoch)
+        copies.append(copy | {"replaces": json.dumps(instead[row.seq]) if row.seq in instead else None})
     return copies
 
 

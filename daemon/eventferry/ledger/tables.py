@@ -161,9 +161,8 @@ sinks = Table(
     Column("failing_since_ms", BigInteger),
     Column("transform", Text, nullable=False, default=""),
     Column("created_ms", BigInteger, nullable=False),
-    Column(
-        "claim", Integer, nullable=False, default=0
-    ),  # which worker may plan and begin attempts: the last to claim it
+    # Which worker may plan and begin attempts: the last to claim it.
+    Column("claim", Integer, nullable=False, default=0),
     Column("delivered_ms", BigInteger),
     # Batches taken, ever: proof that refusals are about content.
     Column("accepted", BigInteger, nullable=False, default=0),
@@ -197,6 +196,7 @@ batches = Table(
     Column("source_id", ForeignKey("sources.id"), nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("replay_id", Integer),  # set where the batch belongs to a replay, not to the cursor
+    Column("replaces", Text),  # JSON: ids whose events it supersedes; set in replays that replace
     Column("parent_seq", BigInteger),
     Column("root_seq", BigInteger),
     Column("from_position", BigInteger, nullable=False),

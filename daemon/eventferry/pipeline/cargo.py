@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from eventferry import clock
-from eventferry.errors import ObjectChanged, ObjectGone, StoreError
+from eventferry.errors import ObjectChanged, ObjectGone, ObjectReplaced, StoreError
 from eventferry.ledger import Ledger, batches, log, objects, sinks
 from eventferry.ledger.batches import BatchRow, PlannedBatch
 from eventferry.ledger.identity import batch_id
 from eventferry.ledger.log import LogSegment
 from eventferry.ledger.sinks import Cursor, SinkRow
 from eventferry.logs import get_logger
-from eventferry.pipeline import gone, record
+from eventferry.pipeline import failing, gone, record
 from eventferry.pipeline.ceiling import Ceiling
 from eventferry.pipeline.material import Limits, Material, Waiting, gather, rebuild, weigh
 from eventferry.pipeline.outcome import Ending
@@ -33,6 +33,10 @@ STORE_RETRY_MS = 30_000
 
 class Superseded(Exception):
     """Another worker has taken the sink over."""
+
+
+class CannotRepeat(Exception):
+    """A batch would not be sent with the same bytes again: the sink is held, and is sent nothing else meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,10 @@ class Cargo:
         return False
 
     def again(self, row: BatchRow) -> Attempted | None:
-        """Begin another attempt of a batch that was written down before: the same id, the same bytes."""
+        """Begin another attempt of a batch that was written down before: the same id, the same bytes.
+
+        Raises CannotRepeat where it would be other bytes.
+        """
         source = self._source(row.source_id)
         if source is None:
             return None
@@ -116,26 +123,23 @@ class Cargo:
             return None
         if row.body_digest == "":  # planned when a file, its own or one beside it, was given up
             with self._ledger.write() as tx:
-                batches.settle_body(
-                    tx, row.seq, material.events, len(material.body), material.digest, material.transform
+                row = batches.settle_body(
+                    tx, row, material.events, len(material.body), material.digest, material.transform
                 )
-                if not material.events:
-                    batches.end_batch(tx, row.seq, "filtered")
-                row = batches.get_batch(tx, row.seq)
-            if not material.events:
+            if row.state == "filtered":
                 self.wait_until(clock.now_ms())
                 return None
         if material.digest != row.body_digest:
             with self._ledger.write() as tx:
-                record.hold(tx, self.setup.rules, _why_other_bytes(row, transform), row)
+                record.hold(tx, self.setup.rules, failing.why_not_repeated(row, transform.fingerprint()), row)
             self.wait_until(clock.now_ms())
-            return None
+            raise CannotRepeat
+        self._note_back(source, material)  # before the attempt begins: it may fail
         with self._ledger.write() as tx:
             self.check_claim(tx)
             if not batches.begin_attempt(tx, row.seq):
                 return None
             row = batches.get_batch(tx, row.seq)
-        self._note_back(source, material)
         return Attempted(row, material, source.identity)
 
     def next(self, sink: SinkRow) -> Attempted | None:
@@ -192,9 +196,9 @@ class Cargo:
                 continue
             if material is None:
                 return None
+            self._note_back(source, material)  # before the attempt begins: it may fail
             row = self._write_down(source, sink, cursor, material)
             if row is not None:
-                self._note_back(source, material)
                 self._last = source
                 return Attempted(row, material, source.identity)
         return None
@@ -287,7 +291,9 @@ class Cargo:
         if is_gone and touched:
             with self._ledger.write() as tx:
                 self.check_claim(tx)
-                given_up = gone.give_up(tx, self.setup, source, touched[-1], str(error), row)
+                given_up = gone.give_up(
+                    tx, self.setup, source, touched[-1], str(error), row, is_replaced=isinstance(error, ObjectReplaced)
+                )
             if given_up:
                 self.wait_until(clock.now_ms())  # look again: what is left of the batch was planned anew
                 return
@@ -307,13 +313,3 @@ class Cargo:
 
     def _source(self, source_id: int) -> Source | None:
         return next((source for source in self.setup.sources if source.id == source_id), None)
-
-
-def _why_other_bytes(row: BatchRow, transform: Transform) -> str:
-    """Why a batch cannot be repeated as it was sent."""
-    if transform.fingerprint() != row.transform:
-        return (
-            f"redact_salt was changed while batch {row.id} was under way, which is repeated only as it was; "
-            "put the old salt back until it is through"
-        )
-    return f"batch {row.id} would not be sent with the same bytes again"

@@ -21,7 +21,8 @@ class Ceiling:
     def note_refused(self, size: int) -> None:
         """A body of several events was too large."""
         known = self._largest_taken
-        self._most = min(self._configured, known if size // 2 < known < size else max(1, size // 2))
+        # Never up: what was refused may have been cut before less was learned.
+        self._most = min(self._most, known if size // 2 < known < size else max(1, size // 2))
         self._largest_taken = self._taken = 0
 
     def note_taken(self, size: int) -> None:

@@ -15,9 +15,10 @@ from eventferry.pipeline.letters import LetterCall, record_letter
 from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, Ending, Verdict, judge
 from eventferry.pipeline.record import Attempted
 from eventferry.pipeline.setup import SinkSetup
-from eventferry.pipeline.slot import Call, Reply, Slot
+from eventferry.pipeline.slot import AnySink, Call, Reply, Slot
 from eventferry.pipeline.trouble import Trouble
 from eventferry.pipeline.turns import Turns
+from eventferry.sink import Batch, SinkMisconfigured
 
 logger = get_logger()
 
@@ -52,6 +53,7 @@ class SinkWorker:
         self._trouble = Trouble(ledger, setup.rules)
         self._unsettled: list[Reply] = []  # endings that could not be written down yet
         self._recovered = False
+        self._lost_track = False  # something failed between a begun attempt and its call, perhaps
         self._looking_since: float | None = None  # while it reads the store and the ledger
         self._stopping = threading.Event()
         self._turns = Turns(ledger, setup, self._cargo, self._stopping)
@@ -118,6 +120,7 @@ class SinkWorker:
             except Exception as error:
                 # Whatever it is, this thread is all that moves this sink: it says so, and tries again.
                 self._looking_since = None
+                self._lost_track = True
                 self._trouble.meet(error)
                 self._trouble.wait(self._stopping)
         for slot in self._slots:
@@ -125,13 +128,19 @@ class SinkWorker:
         self._cargo.close()
 
     def _recover(self) -> None:
-        """Once, before anything is sent: what an earlier process or worker left under way has an unknown outcome."""
-        if self._recovered:
+        """Before anything is sent: what an earlier process or worker left under way has an unknown outcome.
+
+        So has what this worker began without calling the sink, because something failed in between.
+        """
+        if self._recovered and (not self._lost_track or self._busy):
             return
         with self._ledger.write() as tx:
-            self._cargo.claim = sinks.claim(tx, self.setup.id)
+            if self._recovered:
+                self._cargo.check_claim(tx)
+            else:
+                self._cargo.claim = sinks.claim(tx, self.setup.id)
             interrupted = batches.recover_interrupted(tx, self.setup.id)
-        self._recovered = True
+        self._recovered, self._lost_track = True, False
         if interrupted:
             logger.info("batches.recovered", sink=self.setup.name, batches=interrupted)
 
@@ -178,8 +187,10 @@ class SinkWorker:
         while self._unsettled:
             self._settle(self._unsettled[0])
             self._unsettled.pop(0)
-        if self._stopping.is_set():
-            return
+        if self._lost_track and not self._busy:
+            self._cargo.wait_until(clock.now_ms())
+        if self._stopping.is_set() or self._lost_track:
+            return  # what was lost track of is found again when nothing is under way
         with self._ledger.read() as tx:
             sink = sinks.get_sink_by_id(tx, self.setup.id)
         if sink.state == "paused":
@@ -217,7 +228,7 @@ class SinkWorker:
     def _launch(self, attempted: Attempted, slot: Slot) -> None:
         batch = attempted.as_batch(self.setup.name, self.setup.identity)
         self._flights[attempted.row.seq] = Flight(attempted)
-        slot.start(Call(attempted.row.seq, lambda sink: sink.deliver(batch)), self.setup.timeout)
+        slot.start(Call(attempted.row.seq, lambda sink: _send(sink, batch)), self.setup.timeout)
 
     def _send_letter(self, slot: Slot) -> bool:
         """Try a dead letter again that a person asked for."""
@@ -272,3 +283,13 @@ class SinkWorker:
             else:
                 record.was_delivered(tx, self.setup.rules, flight.attempted, reply.value, flight.verdict)
         del self._flights[seq]
+
+
+def _send(sink: AnySink, batch: Batch) -> None:
+    """Deliver; but never what replaces to a type that would only add it, as the sink's type may have been changed."""
+    if batch.replaces and not sink.can_replace:
+        raise SinkMisconfigured(
+            f"batch {batch.id} replaces others, which a sink of this type cannot; put the former type back until it is"
+            " through"
+        )
+    sink.deliver(batch)

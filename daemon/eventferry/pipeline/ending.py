@@ -133,8 +133,10 @@ def alert_stopped(
         if stopped is not None:
             _alert_stopped(tx, name, state, stopped, times)
         elif not objects.is_any_requeued(tx, source_id):
-            said = "given up by hand" if by_hand else f"no file of the source is {state} any more"
-            alerts.close_condition(tx, cause, said, proven=not by_hand)
+            said = f"no file of the source is {state} any more"
+            if by_hand or "gone" in new:
+                said = "given up by hand" if by_hand else "the file that was to be read again is gone"
+            alerts.close_condition(tx, cause, said, proven=not by_hand and "gone" not in new)
 
 
 def _alert_stopped(tx: sa.Connection, name: str, state: str, stopped: Stopped, times: int) -> None:

@@ -34,20 +34,31 @@ class Setup(Protocol):
 
 
 def give_up(
-    tx: sa.Connection, setup: Setup, source: Source, lost: LogSegment, reason: str, row: BatchRow | None
+    tx: sa.Connection,
+    setup: Setup,
+    source: Source,
+    lost: LogSegment,
+    reason: str,
+    row: BatchRow | None,
+    *,
+    is_replaced: bool,
 ) -> bool:
     """Note that a range cannot be read; True once it has been so for `gone_after` and was given up.
 
-    What a later version has replaced, released by a person or by `on_change`, does not come back: nothing waits for it.
+    Where the content of a later version was seen in its place, released by a person or by `on_change`, nothing waits.
     What was already indexed when a sink first missed a file of the source shares that file's patience: files are
     deleted together, and waiting for them one after another would hold the sink up for days.
     """
     subject = f"Events for sink {setup.rules.name} are missing: their file is gone"
-    if objects.is_replaced(tx, lost.object_id):
+    if is_replaced and objects.is_replaced(tx, lost.object_id):
         subject = f"Events for sink {setup.rules.name} are missing: their file was rewritten before the sink read it"
         reason = "it was rewritten, and its new content is delivered in place of this"
+        if row is not None and _keeps(row):
+            subject = f"Sink {setup.rules.name} keeps some events as they were: their file was rewritten"
     elif not _is_patience_over(tx, setup, source, lost, reason):
         return False
+    elif row is not None and _keeps(row):
+        subject = f"Sink {setup.rules.name} keeps some events as they were: their file is gone"
     if row is None:
         _skip_segment(tx, setup, source, lost, reason)
     else:
@@ -64,6 +75,11 @@ def give_up(
     )
     _close_if_passed(tx, source, setup.rules.name, setup.id)
     return True
+
+
+def _keeps(row: BatchRow) -> bool:
+    """Whether the sink goes on holding what this batch was to replace; a half's twin may have deleted it."""
+    return bool(row.replaced_ids) and row.parent_seq is None
 
 
 def _is_patience_over(tx: sa.Connection, setup: Setup, source: Source, lost: LogSegment, reason: str) -> bool:
@@ -152,12 +168,14 @@ def _split_around(
         Range(segment, start, end, events)
         for segment, (_, start, end, events) in zip(segments, batches.parts_of(tx, row.seq), strict=True)
     ]
-    if not batches.end_batch(tx, row.seq, "missing" if len(ranges) == 1 else "split", error=reason):
-        return
-    if len(ranges) == 1:  # a child of the same range would have the same id
-        dead_letters.bury(tx, setup.id, [_letter(ranges[0], row.seq, reason)])
-        return
     at = next(number for number, each in enumerate(ranges) if each.segment.position == lost.position)
+    # A child of the same range would have the same id; and what cannot be written anew must not be deleted.
+    is_whole = len(ranges) == 1 or _keeps(row)
+    if not batches.end_batch(tx, row.seq, "missing" if is_whole else "split", error=reason):
+        return
+    if is_whole:
+        dead_letters.bury(tx, setup.id, [_letter(ranges[at], row.seq, reason)])
+        return
     for part, state in ((ranges[:at], "planned"), ([ranges[at]], "missing"), (ranges[at + 1 :], "planned")):
         if part:
             _plan(tx, setup, source, part, state, epoch=row.epoch, reason=reason, parent=row)
@@ -196,6 +214,7 @@ def _plan(
         parent_seq=None if parent is None else parent.seq,
         root_seq=None if parent is None else parent.root_seq or parent.seq,
         replay_id=None if parent is None else parent.replay_id,
+        replaces=None if parent is None else parent.replaces_as_parent,
         repeatable=parent is not None and (parent.repeatable or parent.unknown),
     )
     seq = batches.plan(tx, setup.id, planned, state)

@@ -1,6 +1,5 @@
 """Dead letters that a person sends once more."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +8,7 @@ import sqlalchemy as sa
 from eventferry import clock
 from eventferry.ledger import alerts, dead_letters, sinks
 from eventferry.ledger.dead_letters import DeadLetterRow
+from eventferry.ledger.identity import letter_id
 from eventferry.logs import get_logger
 from eventferry.pipeline.outcome import Ending, backoff_ms, judge
 from eventferry.pipeline.record import Rules, end_hold, hold
@@ -29,9 +29,8 @@ class LetterCall:
         """The letter as a batch of its own, with an id of its own."""
         letter = self.letter
         assert letter.body is not None
-        name = f"{self.identity}:dead-letter:{letter.id}:{letter.place}"
-        batch_id = hashlib.sha256(name.encode()).hexdigest()[:32]
-        return Batch(batch_id, letter.body, letter.events, locate=lambda _: letter.place)
+        own_id = letter_id(self.identity, letter.id, letter.place)
+        return Batch(own_id, letter.body, letter.events, locate=lambda _: letter.place)
 
 
 def record_letter(tx: sa.Connection, rules: Rules, call: LetterCall, error: BaseException | None) -> None:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -87,6 +87,7 @@ class Material:
 
     pieces: tuple[Piece, ...]
     transform: str  # fingerprint
+    selection: str = ""  # fingerprint of its filter
 
     @cached_property
     def body(self) -> bytes:
@@ -169,7 +170,7 @@ class Material:
                 right.append(piece.between(room, piece.events))
             else:
                 right.append(piece)
-        return Material(tuple(left), self.transform), Material(tuple(right), self.transform)
+        return replace(self, pieces=tuple(left)), replace(self, pieces=tuple(right))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def gather(
         events, size, scanned = events + piece.events, size + len(piece.body), scanned + piece.end - piece.start
         if not is_whole or events >= limits.max_events or size >= limits.max_bytes or scanned >= limits.max_read:
             break
-    return Material(tuple(pieces), transform.fingerprint()) if pieces else None
+    return Material(tuple(pieces), transform.fingerprint(), transform.selection()) if pieces else None
 
 
 def rebuild(segments: Iterable[LogSegment], read: Read, start: Place, end: Place, transform: Transform) -> Material:
@@ -226,7 +227,7 @@ def rebuild(segments: Iterable[LogSegment], read: Read, start: Place, end: Place
         low = start[1] if segment.position == start[0] else segment.start
         high = end[1] if segment.position == end[0] else segment.end
         pieces.append(_piece(segment, read, low, high, transform))
-    return Material(tuple(pieces), transform.fingerprint())
+    return Material(tuple(pieces), transform.fingerprint(), transform.selection())
 
 
 def _piece(segment: LogSegment, read: Read, start: int, end: int, transform: Transform) -> Piece:

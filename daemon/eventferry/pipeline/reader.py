@@ -5,7 +5,7 @@ from typing import Protocol
 
 import xxhash
 
-from eventferry.errors import ObjectChanged, StoreError, UnreadableObject
+from eventferry.errors import ObjectChanged, ObjectReplaced, StoreError, UnreadableObject
 from eventferry.ledger.log import LogSegment
 from eventferry.pipeline.source import Source
 from eventferry.store import Store
@@ -29,6 +29,7 @@ class SegmentReader:
         self._newest = newest
         self._store: Store | None = None
         self._stream: Readable | None = None
+        self._is_later = False  # the stream is of a later version than the segments'
         self._object_id = 0
         self._at = 0
         self._last: tuple[int, bytes] = (0, b"")
@@ -41,7 +42,7 @@ class SegmentReader:
             raw = self._read(segment)
         except UnreadableObject as error:  # it was readable when it was indexed: other bytes under the same version
             self.close()
-            raise ObjectChanged(f"{segment.key}: {error}; it was readable when it was indexed") from error
+            raise self._changed(segment, f"{error}; it was readable when it was indexed") from error
         except (StoreError, OSError) as error:
             self.close()
             if isinstance(error, StoreError):
@@ -49,9 +50,12 @@ class SegmentReader:
             raise StoreError(f"{segment.key}: {error}") from error
         if xxhash.xxh3_128_hexdigest(raw) != segment.digest:
             self.close()
-            raise ObjectChanged(f"{segment.key}: its bytes differ from those that were indexed")
+            raise self._changed(segment, "its bytes differ from those that were indexed")
         self._last = (segment.position, raw)
         return raw
+
+    def _changed(self, segment: LogSegment, what: str) -> ObjectChanged:
+        return (ObjectReplaced if self._is_later else ObjectChanged)(f"{segment.key}: {what}")
 
     def _read(self, segment: LogSegment) -> bytes:
         if self._stream is None or self._object_id != segment.object_id or self._at > segment.start:
@@ -60,7 +64,7 @@ class SegmentReader:
         while self._at < segment.start:
             skipped = len(self._stream.read(min(SKIP_BYTES, segment.start - self._at)))
             if not skipped:
-                raise ObjectChanged(f"{segment.key}: it ends at byte {self._at:,}, before byte {segment.start:,}")
+                raise self._changed(segment, f"it ends at byte {self._at:,}, before byte {segment.start:,}")
             self._at += skipped
         raw = read_exactly(self._stream, segment.end - segment.start)
         self._at += len(raw)
@@ -73,6 +77,7 @@ class SegmentReader:
             self._store = self._source.open()
         settings = self._source.settings
         limits = StreamLimits(max_bytes=settings.max_size, max_ratio=settings.max_ratio)
+        self._is_later = False
         try:
             self._stream = self._open(self._store, segment, segment.version, limits)
         except ObjectChanged:
@@ -81,6 +86,7 @@ class SegmentReader:
             if version in (None, segment.version):
                 raise
             self._stream = self._open(self._store, segment, version, limits)
+            self._is_later = True
         self._object_id, self._at = segment.object_id, 0
 
     def _open(self, store: Store, segment: LogSegment, version: str, limits: StreamLimits) -> Readable:

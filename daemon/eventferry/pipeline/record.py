@@ -12,6 +12,7 @@ from eventferry.ledger.dead_letters import DeadLetter
 from eventferry.ledger.identity import batch_id
 from eventferry.ledger.sinks import SinkRow
 from eventferry.logs import get_logger
+from eventferry.pipeline import failing
 from eventferry.pipeline.material import Material
 from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, Ending, Verdict, backoff_ms
 from eventferry.sink import Batch
@@ -50,7 +51,10 @@ class Attempted:
         """What the sink of that name and identity gets."""
         low, high = self.material.times()
         # Not the epoch of the ledger: one that is rebuilt counts anew, and must find what another one sent.
-        replay = "" if self.row.replay_id is None else f"#{self.row.replay_id}"
+        # What replaces stands where its predecessor stood: no repair and no other ledger may send that range again.
+        # Where another filter chose, what was recorded is not all that this batch holds.
+        is_own = self.row.replay_id is None or self.row.replaces is not None
+        said = [identity, self.material.selection, "" if is_own else str(self.row.replay_id)]
         return Batch(
             id=self.row.id,
             body=self.material.body,
@@ -61,7 +65,8 @@ class Attempted:
             attempt=self.row.attempts,
             time_min=low,
             time_max=high,
-            epoch=identity + replay,
+            epoch="#".join(each for each in said if each),
+            replaces=self.row.replaced_ids,
             locate=self.material.place,
             seek=self.material.position,
         )
@@ -99,12 +104,14 @@ def _delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: d
     if not batches.end_batch(tx, row.seq, "delivered", dead_events=len(refused)):
         return  # a late result: another attempt has already been recorded
     sinks.note_delivered(tx, rules.sink_id)
+    dead_letters.supersede_replaced(tx, rules.sink_id, rules.name, row.replaced_ids)
     _bury(tx, rules, attempted, refused.items(), "refused")
     for suspect in batches.suspects(tx, rules.sink_id):  # the sink does take events: what it refused was content
         batches.postpone(
             tx, suspect.seq, next_ms=0, error=suspect.error or "", unknown=suspect.unknown, state="planned"
         )
     end_hold(tx, rules)
+    failing.end(tx, rules.sink_id, rules.name)
 
 
 def end_hold(tx: sa.Connection, rules: Rules) -> None:
@@ -121,7 +128,8 @@ def end_hold(tx: sa.Connection, rules: Rules) -> None:
 
 def _retry(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, bugs: int = 0) -> None:
     sink = sinks.note_failure(tx, rules.sink_id)
-    wait = backoff_ms(sink.failures, rules.retry_first, rules.retry_max, verdict.retry_after)
+    tries = max(sink.failures, row.attempts)  # others may be taken between the attempts of one that always fails
+    wait = backoff_ms(tries, rules.retry_first, rules.retry_max, verdict.retry_after)
     batches.postpone(
         tx, row.seq, next_ms=clock.now_ms() + wait, error=verdict.reason, unknown=verdict.unknown, bugs=bugs
     )
@@ -138,6 +146,7 @@ def _retry(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, bug
         seconds=wait / 1000,
     )
     if sink.failures < FAILURES_BEFORE_WARNING:
+        failing.tell(tx, rules.name, row, verdict.reason)
         return
     failing_ms = clock.now_ms() - (sink.failing_since_ms or clock.now_ms())
     alerts.open_condition(
@@ -199,11 +208,14 @@ def _refused(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Ver
     refused_at = sink.accepted if row.refused_at is None else row.refused_at
     if sink.state == "held":  # a probe: still refused
         _suspect(tx, rules, row, verdict, sink)
+    elif not attempted.material.events:  # it only deletes: there is nothing to search for
+        hold(tx, rules, f"it does not delete what batch {row.id} replaces: {verdict.reason}", row)
     elif attempted.material.events > 1:
         _split(tx, rules, attempted, verdict, refused_at)
     elif sink.accepted > refused_at:
         if _has_room(tx, rules, attempted.material):
             batches.end_batch(tx, row.seq, "dead", error=verdict.reason, dead_events=1)
+            dead_letters.supersede_replaced(tx, rules.sink_id, rules.name, row.replaced_ids)
             kind = "too_large" if verdict.ending is Ending.TOO_LARGE else "refused"
             _bury(tx, rules, attempted, [(0, verdict.reason)], kind)
         else:
@@ -248,6 +260,7 @@ def _split(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdi
                 parent_seq=row.seq,
                 root_seq=row.root_seq or row.seq,
                 replay_id=row.replay_id,
+                replaces=row.replaces_as_parent,
                 repeatable=row.repeatable or row.unknown,
                 refused_at=refused_at,
             ),

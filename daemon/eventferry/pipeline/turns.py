@@ -1,5 +1,6 @@
 """Chooses what a sink is sent next: a batch that was written down before, a new one, or one of a replay."""
 
+import contextlib
 import threading
 from collections.abc import Collection
 
@@ -8,7 +9,7 @@ from eventferry.ledger import Ledger, batches
 from eventferry.ledger.batches import BatchRow
 from eventferry.ledger.sinks import SinkRow
 from eventferry.pipeline import record
-from eventferry.pipeline.cargo import Cargo
+from eventferry.pipeline.cargo import CannotRepeat, Cargo
 from eventferry.pipeline.outcome import MAX_RETRY_AFTER
 from eventferry.pipeline.record import Attempted
 from eventferry.pipeline.setup import SinkSetup
@@ -17,6 +18,7 @@ from eventferry.pipeline.setup import SinkSetup
 class Turns:
     """What comes in and what is replayed go in turns: neither waits for the end of the other.
 
+    A replayed batch that fails waits alone: what comes in finds out itself whether the sink takes anything.
     Used by the sink's own thread alone.
     """
 
@@ -29,6 +31,11 @@ class Turns:
 
     def next(self, sink: SinkRow, flights: Collection[int]) -> Attempted | None:
         """The next due batch, its attempt written down; None where none is due. `flights` are under way."""
+        with contextlib.suppress(CannotRepeat):
+            return self._choose(sink, flights)
+        return None
+
+    def _choose(self, sink: SinkRow, flights: Collection[int]) -> Attempted | None:
         # What cannot be read for now, or comes from a source that was taken away, must not keep the others waiting.
         readable = [source.id for source in self._setup.sources if not self._cargo.is_blocked(source.id)]
         with self._ledger.read() as tx:
@@ -36,11 +43,11 @@ class Turns:
             replayed = batches.open_batches(tx, self._setup.id, readable, replays=True)
         suspects = [row for row in live + replayed if row.state == "suspect"]
         live_due, replayed_due = (self._due(rows, sink, flights) for rows in (live, replayed))
-        if live_due is None or replayed_due is None:
+        if live_due is None:
             return None  # it is the sink that asked for patience, or needs some
         may_cut = len(suspects) <= record.SUSPECTS_BEFORE_HOLD
         for is_live in (False, True) if self._is_replays_turn else (True, False):
-            attempted = self._again(live_due if is_live else replayed_due)
+            attempted = self._again(live_due if is_live else replayed_due or [])
             if attempted is None and is_live and may_cut:
                 attempted = self._cut(live, sink)
             if attempted is not None:

@@ -60,6 +60,12 @@ class Transform:
         salt = hashlib.sha256(b"salt" + self.salt).hexdigest() if self._salted else ""
         return hashlib.sha256(f"{_VERSION}{self.as_json()}{salt}".encode()).hexdigest()[:32]
 
+    def selection(self) -> str:
+        """16 hex digits that change when other events may pass; "" where all do."""
+        if self.filter is None:
+            return ""
+        return hashlib.sha256(f"{_VERSION}{json.dumps(as_data(self.filter), sort_keys=True)}".encode()).hexdigest()[:16]
+
     @property
     def _salted(self) -> bool:
         return bool(self.salt) and any(rule.action == "hash" for rule in self.redact)

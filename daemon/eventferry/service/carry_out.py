@@ -8,12 +8,25 @@ import sqlalchemy as sa
 
 from eventferry import clock
 from eventferry.errors import ConfigError, UsageError
-from eventferry.ledger import Ledger, alerts, batches, dead_letters, objects, replay, requests, sinks, sources
+from eventferry.ledger import (
+    Ledger,
+    alerts,
+    batches,
+    books,
+    dead_letters,
+    objects,
+    replay,
+    replayable,
+    requests,
+    sinks,
+    sources,
+)
 from eventferry.ledger.batches import BatchRow
 from eventferry.logs import get_logger
 from eventferry.pipeline.ending import RELEASED, alert_stopped
 from eventferry.pipeline.letters import close_if_none_left
 from eventferry.query import Transform
+from eventferry.sink.registry import load_sink_type, types_that_replace
 from eventferry.sink.safe import safe_text
 
 logger = get_logger()
@@ -118,10 +131,13 @@ def _resume(tx: sa.Connection, args: Mapping[str, Any]) -> str:
     sinks.set_state(tx, sink.id, "active")
     sinks.forget_failures(tx, sink.id)
     batches.wake(tx, sink.id)
-    if alerts.opened_ms(tx, f"sink.held:{sink.name}") is not None:  # over only when it has taken something
+    cause = f"sink.held:{sink.name}"
+    if not _has_work(tx, sink):
+        alerts.close_condition(tx, cause, "resumed by hand; nothing waits for it", proven=False)
+    elif alerts.opened_ms(tx, cause) is not None:  # over only when it has taken something
         alerts.open_condition(
             tx,
-            cause=f"sink.held:{sink.name}",
+            cause=cause,
             level="error",
             event="sink.held",
             subject=f"Sink {sink.name} was held and is resumed by hand; it has not taken anything since",
@@ -130,6 +146,12 @@ def _resume(tx: sa.Connection, args: Mapping[str, Any]) -> str:
             times=0,
         )
     return f"sink {sink.name} was {was}; it is tried now"
+
+
+def _has_work(tx: sa.Connection, sink: sinks.SinkRow) -> bool:
+    """Whether anything waits that can prove that the sink works."""
+    lacks = any(each.events for each in books.backlogs(tx) if each.sink == sink.name)
+    return lacks or batches.count_open(tx, sink.id) > 0 or bool(dead_letters.due(tx, sink.id, 1))
 
 
 def _why_held(sink: sinks.SinkRow) -> str:
@@ -172,33 +194,66 @@ def _drop_letters(tx: sa.Connection, args: Mapping[str, Any]) -> str:
 
 def _replay(ledger: Ledger, args: Mapping[str, Any], request_id: int | None) -> str:
     """In many transactions, as it may be large; the last one answers."""
-    low, high = (day_ms(args[name]) for name in ("from", "to"))
-    if high < low:
-        raise UsageError(f"--to {args['to']} is before --from {args['from']}")
-    high += 86_400_000  # both days are included
+    mode = args["mode"]
     with ledger.read() as tx:
         sink = _sink(tx, args)
-        if args["mode"] not in ("missing", "again"):
-            raise UsageError(f"--{args['mode']}: sinks of type {sink.type!r} cannot replace events in one transaction")
-        ended = replay.ended_between(tx, sink.id, low, high)
-        if args["mode"] == "missing":
-            _refuse_to_reveal(tx, sink, ended)
+        ended = choose_batches(tx, sink, args)
     said = ""
 
     def finish(tx: sa.Connection, count: int) -> None:
         nonlocal said
-        if args["mode"] == "missing":
+        if mode == "missing":
             close_if_none_left(tx, sink.id, sink.name, "they are sent again by a replay")
             said = f"{_counted(count, 'batch')} sent to {sink.name} again under their old ids"
-        else:
+        elif mode == "again":
             said = f"{_counted(count, 'batch')} sent to {sink.name} once more under new ids: duplicates on purpose"
+        else:
+            said = f"{_counted(count, 'batch')} replaced at {sink.name}: deleted and written anew, one by one"
         _answer(tx, request_id, said)
 
-    if args["mode"] == "missing":
+    if mode == "missing":
         replay.repair(ledger, ended, finish)
     else:
-        replay.again(ledger, sink, ended, f"{args['from']}:{args['to']}", finish)
+        replay.again(ledger, sink, ended, _name(args), finish, replaces=mode == "replace")
     return said
+
+
+def choose_batches(tx: sa.Connection, sink: sinks.SinkRow, args: Mapping[str, Any]) -> list[BatchRow]:
+    """The batches that a replay is about. Raises UsageError where it cannot be."""
+    mode, low, high = args["mode"], day_ms(args["from"]), day_ms(args["to"])
+    if high < low:
+        raise UsageError(f"--to {args['to']} is before --from {args['from']}")
+    if mode not in ("missing", "again", "replace"):
+        raise UsageError(f"--{mode} is no replay; say --missing, --again or --replace")
+    high += 86_400_000  # both days are included
+    if mode == "replace":
+        _refuse_to_only_add(sink)
+        waiting = replayable.open_between(tx, sink.id, low, high, replay.replacement_under_way(tx, sink, _name(args)))
+        if waiting:
+            still = "1 batch of these days is" if waiting == 1 else f"{waiting:,} batches of these days are"
+            raise UsageError(
+                f"{still} still on the way to {sink.name}; replace them when `eventferry status --sink {sink.name}`"
+                " shows that nothing waits"
+            )
+    chosen = replayable.choose(tx, sink.id, mode, low, high)
+    if mode == "missing":
+        _refuse_to_reveal(tx, sink, chosen)
+    return chosen
+
+
+def _name(args: Mapping[str, Any]) -> str:
+    """What an interrupted replay is found by."""
+    return f"{args['from']}:{args['to']}"
+
+
+def _refuse_to_only_add(sink: sinks.SinkRow) -> None:
+    """Replacing takes a type that can delete and insert in one transaction. Raises UsageError, ConfigError."""
+    if not load_sink_type(sink.type).can_replace:
+        able = " and ".join(types_that_replace())
+        raise UsageError(
+            f"--replace: sinks of type {sink.type!r} cannot replace events in one transaction"
+            + (f"; {able} can" if able else "")
+        )
 
 
 def _refuse_to_reveal(tx: sa.Connection, sink: sinks.SinkRow, ended: Sequence[BatchRow]) -> None:

@@ -53,6 +53,8 @@ class Sink(ABC, Generic[OptionsT]):
     guarantee: ClassVar[Guarantee] = Guarantee.AT_LEAST_ONCE
     max_concurrency: ClassVar[int] = 1  # how many instances may deliver at the same time
     limits: ClassVar[BatchLimits] = BatchLimits()
+    # Promises that `deliver` forgets all that it holds of `batch.replaces` in the transaction that takes the batch.
+    can_replace: ClassVar[bool] = False
     experimental: ClassVar[bool] = False  # proved only against a stub or an emulator
     contract: ClassVar[int] = CONTRACT_VERSION  # a type may pin the version that it was written for
     needs: ClassVar[Mapping[str, str]] = {}  # client library (module) → what pip installs to get it

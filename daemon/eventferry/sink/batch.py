@@ -38,7 +38,7 @@ class Batch:
     """
 
     id: str  # 32 hex digits
-    body: bytes  # NDJSON: one JSON object a line, each line ended by \\n; never empty
+    body: bytes  # NDJSON: one JSON object a line, each line ended by \\n; empty only in a batch that just replaces
     events: int  # lines in body
     parts: tuple[Part, ...] = ()
     sink: str = ""
@@ -46,7 +46,11 @@ class Batch:
     attempt: int = 1  # 1 on the first call
     time_min: int | None = None  # smallest event time of the parts, epoch ms; None where no event has a usable time
     time_max: int | None = None
-    epoch: str = ""  # within it a range is sent once: the sink's own deliveries and repairs, or one replay `--again`
+    # Within it a range is sent once: the sink's own deliveries, repairs and replacements under one filter, or one
+    # replay `--again`. It begins with the sink's identity; what follows, if anything, follows a `#`.
+    epoch: str = ""
+    # Ids whose events this batch supersedes: to be deleted in the transaction that takes its own. Only `can_replace`.
+    replaces: tuple[str, ...] = ()
     locate: Callable[[int], str] = field(default=_nowhere, repr=False, compare=False)
     seek: Callable[[int, int], int] = field(default=_unknown, repr=False, compare=False)
 
@@ -80,6 +84,15 @@ class Batch:
             for low, high in gap:
                 kept += lines[self.position(number, low) : self.position(number, high)]
         return b"".join(kept)
+
+    def overlaps(self, recorded: Part, epoch: str) -> bool:
+        """Whether a range recorded under that epoch holds events of this batch that the same sink was sent."""
+        if epoch.partition("#")[0] != self.epoch.partition("#")[0]:
+            return False
+        return any(
+            part.content == recorded.content and part.start < recorded.end and recorded.start < part.end
+            for part in self.parts
+        )
 
     def lines(self) -> Iterator[bytes]:
         """The events one by one, without their newline."""

@@ -1,5 +1,6 @@
 """Finds sink types by name, through entry points, and makes sinks of them."""
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -52,6 +53,15 @@ def load_sink_type(type: str) -> type[Sink[Any]]:
     one = found[0]
     who = f"sink type {type!r} ({one.distribution} {one.version})"
     return _adapt(_import_target(one.target, who, _extra(one)), one.target, who)
+
+
+def types_that_replace() -> list[str]:
+    """The registered types that can delete what they hold and take it anew in one transaction; imports all types."""
+    found = []
+    for name in installed():
+        with contextlib.suppress(ConfigError):
+            found += [name] if load_sink_type(name).can_replace else []
+    return found
 
 
 def make_sink(type: str, name: str, options: Mapping[str, Any]) -> Sink[Any]:

@@ -1,9 +1,11 @@
 """What was delivered, written down beside the events: the ids of batches with the parts that they were made of."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from eventferry.sink import Batch, Part
+from eventferry_sinks.duckdb.columns import quoted
 
 BATCHES = "eventferry_batches"
 PARTS = "eventferry_parts"
@@ -11,7 +13,11 @@ BOOKS = (BATCHES, PARTS)
 
 _FIND = f"""
     SELECT source, key, digest, "start", "end" FROM {PARTS}
-    WHERE content IN (SELECT unnest(?::BIGINT[])) AND table_name = ? AND epoch = ?
+    WHERE content IN (SELECT unnest(?::BIGINT[])) AND table_name = ? AND epoch = ? AND batch_id <> ?
+"""  # noqa: S608 - constants
+_FIND_ALL = f"""
+    SELECT source, key, digest, "start", "end", epoch, batch_id FROM {PARTS}
+    WHERE content IN (SELECT unnest(?::BIGINT[])) AND table_name = ?
 """  # noqa: S608 - constants
 _RECORD = f"""
     INSERT INTO {PARTS}
@@ -42,8 +48,47 @@ def recorded_parts(connection: Any, table: str, batch: Batch) -> list[Part]:
     contents = list({_number(part) for part in batch.parts})
     if not contents:  # a dead letter that is sent once more: only its id is known
         return []
-    rows = connection.execute(_FIND, [contents, table.casefold(), batch.epoch]).fetchall()
+    rows = connection.execute(_FIND, [contents, table.casefold(), batch.epoch, batch.id]).fetchall()
     return [Part(source, key, digest, start, end, 0) for source, key, digest, start, end in rows]
+
+
+def forget(connection: Any, table: str, batch: Batch) -> None:
+    """Delete the rows of the batches that this one replaces, with what is written down of them.
+
+    Ranges that lie within its own pass over to it under whatever epoch they have: an older ledger that repairs them, as
+    another filter chose them, adds nothing to what stands there now.
+    """
+    ids, mine = list(batch.replaces), "batch_id IN (SELECT unnest(?::VARCHAR[])) AND lower(table_name) = lower(?)"
+    place = 'batch_id, source, key, digest, "start", "end"'
+    found = connection.execute(f"SELECT {place} FROM {PARTS} WHERE {mine}", [ids, table]).fetchall()  # noqa: S608
+    beyond = {id_ for id_, *part in found if not _is_within(part, batch.parts)}
+    kept = sorted({row[0] for row in found} - beyond)
+    connection.execute(
+        f"DELETE FROM {quoted(table)} WHERE batch_id IN (SELECT unnest(?::VARCHAR[]))",  # noqa: S608 - quoted
+        [ids],
+    )
+    connection.execute(f"DELETE FROM {BATCHES} WHERE {mine}", [ids, table])  # noqa: S608 - constants
+    pass_over = f"UPDATE {PARTS} SET batch_id = ? WHERE {mine} AND epoch <> ?"  # noqa: S608 - constants
+    connection.execute(pass_over, [batch.id, kept, table, batch.epoch])
+    connection.execute(f"DELETE FROM {PARTS} WHERE {mine}", [ids, table])  # noqa: S608 - constants
+
+
+def _is_within(part: Sequence[Any], parts: Sequence[Part]) -> bool:
+    source, key, digest, start, end = part
+    content = (source, key, digest)
+    return any(each.content == content and each.start <= start and end <= each.end for each in parts)
+
+
+def strangers(connection: Any, table: str, batch: Batch) -> list[str]:
+    """The batches of the same sink from which the table holds events of this batch."""
+    contents = list({_number(part) for part in batch.parts})
+    rows = connection.execute(_FIND_ALL, [contents, table.casefold()]).fetchall()
+    found = {
+        batch_id: None
+        for source, key, digest, start, end, epoch, batch_id in rows
+        if batch_id != batch.id and batch.overlaps(Part(source, key, digest, start, end, 0), epoch)
+    }
+    return list(found)
 
 
 def record(connection: Any, table: str, batch: Batch, events: int) -> None:

@@ -30,7 +30,16 @@ from eventferry_sinks.duckdb.columns import (
     insert_statement,
     quoted,
 )
-from eventferry_sinks.duckdb.parts import BATCHES, BOOKS, make_books, record, recorded_parts, was_recorded
+from eventferry_sinks.duckdb.parts import (
+    BATCHES,
+    BOOKS,
+    forget,
+    make_books,
+    record,
+    recorded_parts,
+    strangers,
+    was_recorded,
+)
 
 _FORBIDDEN = re.compile(r"Permission denied|Read-only file system|Operation not permitted", re.I)
 _FULL = re.compile(r"No space left|Disk quota exceeded|disk is full", re.I)
@@ -70,6 +79,7 @@ class DuckdbSink(Sink[DuckdbOptions]):
 
     Options = DuckdbOptions
     guarantee = Guarantee.EFFECTIVELY_ONCE
+    can_replace = True
     limits = BatchLimits(max_events=50_000, max_bytes=16 * 1024 * 1024)
     needs = {"duckdb": "eventferry[duckdb]"}  # noqa: RUF012 - declared a ClassVar in Sink
 
@@ -94,6 +104,8 @@ class DuckdbSink(Sink[DuckdbOptions]):
             make_books(connection)
             if was_recorded(connection, batch):
                 return
+            if batch.replaces:
+                self._make_room(connection, batch)
             lacking = batch.lacking(recorded_parts(connection, self.options.table, batch))
             if lacking:
                 connection.execute(self._insert, [batch.id, lacking[:-1].decode()])
@@ -109,6 +121,18 @@ class DuckdbSink(Sink[DuckdbOptions]):
 
     def close(self) -> None:
         self._duckdb = None
+
+    def _make_room(self, connection: Any, batch: Batch) -> None:
+        """Delete what the batch replaces; refuse where the same events would stay under an id that it does not know."""
+        table = self.options.table
+        forget(connection, table, batch)
+        if others := strangers(connection, table, batch):
+            count = "a batch" if len(others) == 1 else f"{len(others)} batches"
+            raise SinkMisconfigured(
+                f"{self.options.path}: nothing was replaced, for {count} of a lost ledger hold events of"
+                f" {batch.parts[0].key} in table {table!r}, too; fill another table through a sink of another name, or"
+                f" delete their rows as the README of this type says: {', '.join(others)}"
+            )
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Any]:

@@ -373,3 +373,20 @@ def test_a_request_that_meets_a_locked_ledger_is_tried_again(tmp_path):
             carry_out.carry_out(ferry.ledger, Broken(locked))
         with ferry.ledger.read() as tx:
             assert len(requests.waiting(tx)) == 1
+
+
+@pytest.mark.parametrize("way", ["letters.retry", "letters.drop"])
+def test_a_repair_brings_no_dead_letter_back_that_is_over(tmp_path, way):
+    """Delivered by a retry it has another id than its batch, dropped it was a person's wish: neither is sent again."""
+    with Ferry(tmp_path) as ferry:
+        with_letters(ferry, 3)
+        ferry.script().behave = take
+        ferry.do(way, ids=[letter.id for letter in ferry.letters()])
+        drain_letters(ferry)
+        letters = [(letter.id, letter.state) for letter in ferry.letters(state=None)]
+        ferry.script().calls.clear()
+        ferry.do("replay", sink="out", mode="missing", **DAY)
+        ferry.deliver()
+        again = sorted(number for batch in ferry.script().calls for number in numbers(batch.body.splitlines()))
+        assert again == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+        assert [(letter.id, letter.state) for letter in ferry.letters(state=None)] == letters

@@ -16,9 +16,10 @@ from tests.scripted import commit_then_raise, first, hang, raising, take, unavai
 from eventferry import clock
 from eventferry.ledger import Ledger
 from eventferry.ledger import tables as t
-from eventferry.pipeline import trouble
+from eventferry.pipeline import record, trouble
 from eventferry.pipeline.deliver import SinkWorker
 from eventferry.pipeline.outcome import backoff_ms
+from eventferry.pipeline.record import Attempted
 from eventferry.pipeline.turns import Turns
 from eventferry.sink import SinkMisconfigured, SinkUnavailable
 
@@ -458,3 +459,87 @@ def test_a_ledger_that_cannot_be_written_ends_no_thread(tmp_path, monkeypatch):
             workers["out"].wake()
             wait_until(lambda: ferry.is_settled("out"))
         assert ferry.book().delivered == 25
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_failure_between_a_begun_attempt_and_its_call_strands_nothing(tmp_path, monkeypatch, concurrency):
+    """A batch that was written down as under way, and never sent, is sent by the same worker."""
+    monkeypatch.setattr(trouble, "FIRST_WAIT_S", 0.01)
+    real, fails = Attempted.as_batch, iter([False, True])
+
+    def flaky(*args: object) -> object:
+        if next(fails, False):
+            raise sa.exc.OperationalError("COMMIT", None, Exception("database is locked"))
+        return real(*args)
+
+    monkeypatch.setattr(Attempted, "as_batch", flaky)
+    with Ferry(tmp_path) as ferry:
+        ferry.sinks["out"]["concurrency"] = concurrency
+        with ready(ferry).working():
+            wait_until(lambda: ferry.is_settled("out"))
+        assert sorted(numbers(ferry.script().lines_once())) == list(range(25))
+        assert ferry.book().delivered == 25
+
+
+def test_a_batch_that_cannot_be_repeated_holds_the_sink_once(tmp_path):
+    """A repair that a changed salt forbids: held until a person acts, and no live batch ends and renews the hold."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sinks["out"] |= {"redact": {"event_type": "hash"}, "redact_salt": "old", "probe": "20ms"}
+        ferry.put(f"{HOUR}/a.ndjson", events(10))
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        ferry.sinks["out"]["redact_salt"] = "new"
+        ferry.set_batch(max_events=1)
+        ferry.open()
+        ferry.do("replay", sink="out", mode="missing", **{"from": "2026-01-02", "to": "2026-01-02"})
+        ferry.put("2026/01/03/00/live.ndjson", events(20, 1000))
+        ferry.index()
+        with ferry.working():
+            wait_until(lambda: ferry.sink().failures > 5, what="several probes")
+        assert ferry.sink().state == "held"
+        assert kinds(ferry, "sink.held") == ["problem"]
+
+
+def test_a_replayed_batch_that_always_fails_is_told_of_and_delays_no_live_one(tmp_path):
+    """The sink takes everything else: live events arrive, people learn of the one batch, and of its end."""
+    with Ferry(tmp_path) as ferry:
+        ferry.set_batch(max_events=1)
+        ferry.put(f"{HOUR}/a.ndjson", events(3))
+        ferry.open()
+        ferry.index()
+        ferry.deliver()
+        ferry.do("replay", sink="out", mode="again", **{"from": "2026-01-02", "to": "2026-01-02"})
+        ferry.put("2026/01/03/00/live.ndjson", events(60, 1000))
+        ferry.index()
+        mended = threading.Event()
+
+        def behave(batch, script):
+            if numbers(batch.body.splitlines()) == [1] and not mended.is_set():
+                raise SinkUnavailable("times out on this one")
+
+        ferry.script().behave = behave
+        with ferry.working():
+            wait_until(lambda: sum(n >= 1000 for n in numbers(ferry.script().lines_once())) == 60, what="live events")
+            wait_until(lambda: "batch.failing:out" in ferry.conditions(), what="people know")
+            assert "sink.unavailable:out" not in ferry.conditions()
+            mended.set()
+            wait_until(lambda: ferry.conditions() == {}, what="its end")
+        assert kinds(ferry, "batch.failing") == ["problem", "recovered"]
+
+
+def test_a_resumed_sink_that_lacks_nothing_is_held_no_more(tmp_path):
+    """Where nothing waits nothing can prove that it works: the alert is over, not recovered."""
+    with Ferry(tmp_path) as ferry:
+        ferry.script().behave = raising(SinkMisconfigured("401 Unauthorized"))
+        with ready(ferry).working():
+            wait_until(lambda: ferry.sink().state == "held")
+        ferry.script().behave = take
+        ferry.do("resume", sink="out")
+        assert "sink.held:out" in ferry.conditions()
+        ferry.deliver()
+        with ferry.ledger.write() as tx:
+            record.hold(tx, ferry.setups["out"].rules, "401 Unauthorized")
+        ferry.do("resume", sink="out")
+        assert ferry.conditions() == {}
+        assert kinds(ferry, "sink.held")[-1] == "over"

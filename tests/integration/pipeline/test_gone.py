@@ -324,3 +324,45 @@ def test_a_file_that_only_grew_replaces_nothing(tmp_path):
             ferry.script().await_taken(10)
             wait_until(lambda: any(cause.startswith("file.gone:") for cause in ferry.conditions()))
         assert ferry.letters() == []
+
+
+def rewritten(ferry):
+    """A file that no sink has read, its second content in the log too; the path to write to."""
+    ferry.sources["events"] |= {"on_change": "deliver", "gone_after": "24h"}
+    ferry.put(f"{HOUR}/a.ndjson", events(10))
+    ferry.open()
+    ferry.index()
+    ferry.put(f"{HOUR}/a.ndjson", events(10, 500), age=1800)
+    ferry.index()
+
+
+def deliver_until_missed(ferry):
+    """Work until the sink misses a file and waits for it."""
+    with ferry.working():
+        wait_until(lambda: any(cause.startswith("file.gone:") for cause in ferry.conditions()), what="a missed file")
+
+
+def test_a_first_content_that_was_put_back_is_awaited(tmp_path):
+    """Before the next listing nobody knows what lies there now: nothing is given up, and then it is delivered."""
+    with Ferry(tmp_path) as ferry:
+        rewritten(ferry)
+        ferry.put(f"{HOUR}/a.ndjson", events(10), age=900)
+        deliver_until_missed(ferry)
+        assert ferry.letters() == []
+        ferry.index()
+        with ferry.working():
+            ferry.script().await_taken(10)
+        assert numbers(ferry.script().lines()) == list(range(10))
+        assert ferry.letters() == []  # the content between is awaited: it may come back like this one
+
+
+def test_a_first_content_that_is_back_and_away_for_a_moment_is_awaited(tmp_path):
+    """It lies there under its newest version: its absence is one like any other's."""
+    with Ferry(tmp_path) as ferry:
+        rewritten(ferry)
+        path = ferry.put(f"{HOUR}/a.ndjson", events(10), age=900)
+        ferry.index()
+        path.rename(tmp_path / "aside")
+        deliver_until_missed(ferry)
+        assert ferry.letters() == []
+        assert ferry.book().missing == 0

@@ -412,3 +412,17 @@ def test_a_file_that_kills_its_worker_three_times_is_quarantined_and_spares_the_
         (row,) = ferry.objects(state="quarantined")
         assert "3 times" in (row.reason or "")
         assert "file.quarantined:events" in ferry.conditions()
+
+
+def test_a_file_that_was_asked_for_again_and_is_gone_is_no_recovery(tmp_path):
+    """Nobody reads it any more: the alert is over, and says why."""
+    with Ferry(tmp_path) as ferry:
+        path = ferry.put(f"{HOUR}/a.ndjson", events(10) + b"bad\n" * 40)
+        ferry.open()
+        ferry.index()
+        (row,) = ferry.objects(state="quarantined")
+        path.unlink()
+        ferry.do("files.retry", ids=[row.id])
+        ferry.index()
+        assert ferry.states() == {f"{HOUR}/a.ndjson": "gone"}
+        assert kinds(ferry) == ["problem", "over"]

@@ -118,3 +118,15 @@ def test_a_repair_brings_back_only_what_the_table_lacks(ferry):
     ferry.do("replay", sink="out", mode="missing", **DAY)
     ferry.deliver()
     assert arrived(ferry) == ALL
+
+
+def test_what_a_narrower_filter_left_out_is_sent_by_a_new_ledger(ferry, tmp_path):
+    """What was recorded under another filter proves nothing of the rest: rather twice than never."""
+    ferry.sinks["out"]["filter"] = [{"field": "n", "lt": 200}]
+    deliver(ferry)
+    assert set(arrived(ferry)) < set(ALL)
+    ferry.close()
+    shutil.rmtree(tmp_path / "state")
+    del ferry.sinks["out"]["filter"]
+    deliver(ferry)
+    assert set(arrived(ferry)) == set(ALL)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import duckdb
 import pytest
 from tests.unit.cli.conftest import Site
 
@@ -187,6 +188,31 @@ def test_replay_again_duplicates_on_purpose_and_missing_repairs(used: Site) -> N
 def test_a_replay_that_means_nothing(used: Site, args: dict[str, Any]) -> None:
     """Wrong dates, names or modes are wrong usage."""
     assert replay(used, *args.pop("how"), "--yes", **args).exit_code == 2
+
+
+def test_only_some_types_can_replace(used: Site) -> None:
+    """Refused by the type's name, with the types that can; nothing is asked and nothing sent."""
+    shown = replay(used, "--replace", "--yes")
+    assert shown.exit_code == 2
+    assert "sinks of type 'file' cannot replace events in one transaction; duckdb can" in shown.stderr
+
+
+def test_replace_says_first_what_it_means(site: Site) -> None:
+    """What is deleted and what is written; afterwards each event is there once."""
+    path = site.root / "bi.duckdb"
+    site.configure(more=f'[[sinks]]\nname = "bi"\ntype = "duckdb"\npath = "{path}"\nstart = "earliest"\n')
+    assert site.run("once").exit_code == 0
+    shown = replay(site, "--replace", sink="bi")
+    assert shown.exit_code == 2
+    assert (
+        "what sink bi holds of 1 batch (3 events before any filter) will be deleted, and written anew" in shown.output
+    )
+    shown = replay(site, "--replace", "--yes", sink="bi")
+    assert "1 batch goes to sink bi again, in place of what it has" in shown.output
+    assert replay(site, "--replace", "--yes", sink="bi").exit_code == 2  # the first one is still on its way
+    assert site.run("once").exit_code == 0
+    with duckdb.connect(str(path), read_only=True) as file:
+        assert file.execute("SELECT count(*), count(DISTINCT batch_id) FROM events").fetchall() == [(3, 1)]
 
 
 def test_replay_of_days_without_events(used: Site) -> None:

@@ -49,3 +49,13 @@ def test_small_bodies_prove_nothing(size):
     for _ in range(10_000):
         ceiling.note_taken(size)
     assert ceiling.bytes == 1000
+
+
+def test_a_refusal_never_raises_it():
+    """What was cut before less was learned, and is refused now, teaches nothing new."""
+    ceiling = Ceiling(16_000_000)
+    for size in (16_000_000, 8_000_000, 4_000_000):
+        ceiling.note_refused(size)
+    ceiling.note_taken(900_000)
+    ceiling.note_refused(16_000_000)
+    assert ceiling.bytes <= 2_000_000

@@ -74,6 +74,49 @@ class Merging(Recording):
         super().deliver(replace(batch, epoch=""))
 
 
+class Replacing(Recording):
+    """Forgets the batches that another one names, and writes their parts down with their ids."""
+
+    can_replace = True
+
+    def deliver(self, batch):
+        if batch.id in self.place:
+            return
+        for id_ in batch.replaces:
+            self.place.pop(id_, None)
+            self.place.pop((id_,), None)
+        known = [part for key, (epoch, parts) in self._books() if epoch == batch.epoch for part in parts]
+        self.place[batch.id] = batch.lacking(known).splitlines()
+        self.place[(batch.id,)] = (batch.epoch, batch.parts)
+
+    def _books(self):
+        return [(key, value) for key, value in self.place.items() if type(key) is tuple]
+
+
+class Adding(Replacing):
+    """Takes what replaces for what comes on top."""
+
+    def deliver(self, batch):
+        super().deliver(replace(batch, replaces=(), parts=()))
+
+
+class Tombstones(Replacing):
+    """Takes an empty body for nothing to do."""
+
+    def deliver(self, batch):
+        if batch.body:
+            super().deliver(batch)
+
+
+class Greedy(Replacing):
+    """Forgets all that it has of the same file."""
+
+    def deliver(self, batch):
+        contents = {part.content for part in batch.parts}
+        mine = [key[0] for key, (_, parts) in self._books() if contents & {part.content for part in parts}]
+        super().deliver(replace(batch, replaces=tuple(set(mine) - {batch.id})) if batch.replaces else batch)
+
+
 class Silent(Memory):
     """Takes refusals and failures for success."""
 
@@ -150,12 +193,27 @@ def test_a_good_sink_keeps_all_promises():
     """Nothing but what its missing network would show is left."""
     assert _broken(Memory) == FAILURES
     assert _broken(Recording, records_parts=True) == FAILURES
+    assert _broken(Replacing, records_parts=True) == FAILURES
 
 
 def test_a_sink_that_only_claims_to_record_parts_is_noticed():
     """Knowing ids, or ranges without their epoch, is not knowing parts."""
     assert "other_cuts_of_the_same_ranges_repeat_nothing" in _broken(Memory, records_parts=True)
     assert "another_epoch_repeats_on_purpose" in _broken(Merging, records_parts=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "promise"),
+    [
+        (Adding, "a_replacement_takes_the_place_of_what_it_names"),
+        (Adding, "a_replacement_twice_is_once"),
+        (Tombstones, "a_replacement_without_events_deletes"),
+        (Greedy, "halves_of_a_replacement_spare_each_other"),
+    ],
+)
+def test_a_sink_that_only_claims_to_replace_is_noticed(kind, promise):
+    """Adding, ignoring an empty body and deleting too much are no replacing."""
+    assert promise in _broken(kind, records_parts=True)
 
 
 def test_ids_follow_content_and_salt():

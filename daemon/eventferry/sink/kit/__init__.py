@@ -1,7 +1,7 @@
 """The conformance kit: a sink type that passes SinkPromises keeps the contract. Needs pytest."""
 
-from eventferry.sink.kit.batches import cut_batch, make_batch, sample_events
+from eventferry.sink.kit.batches import cut_batch, make_batch, replacing_batch, sample_events
 from eventferry.sink.kit.promises import SinkPromises
 from eventferry.sink.kit.target import Target
 
-__all__ = ["SinkPromises", "Target", "cut_batch", "make_batch", "sample_events"]
+__all__ = ["SinkPromises", "Target", "cut_batch", "make_batch", "replacing_batch", "sample_events"]

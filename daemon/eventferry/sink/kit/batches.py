@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from eventferry.sink.batch import Batch, Part
@@ -96,3 +97,10 @@ def cut_batch(files: Sequence[Sequence[bytes]], first: int, last: int, epoch: st
         epoch=epoch,
         seek=lambda part, byte: firsts[part] + sum(edge < byte for edge in edges[part]),
     )
+
+
+def replacing_batch(batch: Batch, events: Sequence[bytes], *replaced: str) -> Batch:
+    """A batch of the same ranges with these `events`, which takes the place of the ids in `replaced`."""
+    body = b"".join(line + b"\n" for line in events)
+    identity = hashlib.sha256(repr((batch.id, replaced)).encode() + body).hexdigest()[:32]
+    return replace(batch, id=identity, body=body, events=len(events), replaces=replaced)

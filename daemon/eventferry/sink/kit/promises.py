@@ -24,10 +24,11 @@ from eventferry.sink.errors import (
     SinkUnavailable,
 )
 from eventferry.sink.kit.batches import FIELD_NAMES, NUL, NUMBERS, UNICODE, cut_batch, make_batch, sample_events
+from eventferry.sink.kit.replacing import ReplacingPromises
 from eventferry.sink.kit.target import Target
 
 
-class SinkPromises:
+class SinkPromises(ReplacingPromises):
     """Inherit this in a test class, say what the other side is, and pytest proves the contract.
 
     `healthy` is required; a sink that talks to a network also gives `unreachable`, `refusing` and `hanging`. Each is a

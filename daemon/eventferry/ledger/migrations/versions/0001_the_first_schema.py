@@ -104,6 +104,7 @@ def upgrade() -> None:
     sa.Column('source_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('epoch', sa.Integer(), nullable=False),
     sa.Column('replay_id', sa.Integer(), nullable=True),
+    sa.Column('replaces', sa.Text(), nullable=True),
     sa.Column('parent_seq', sa.BigInteger(), nullable=True),
     sa.Column('root_seq', sa.BigInteger(), nullable=True),
     sa.Column('from_position', sa.BigInteger(), nullable=False),
