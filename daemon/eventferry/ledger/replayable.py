@@ -148,8 +148,8 @@ def _settled(tx: sa.Connection, seqs: Sequence[int]) -> set[int]:
     found: set[int] = set()
     for page in _pages(seqs):
         left = sa.func.sum(sa.case((_d.state.in_(("delivered", "dropped")), 0), else_=1))
-        where = _d.batch_seq.in_(page)
-        found |= set(tx.execute(sa.select(_d.batch_seq).where(where).group_by(_d.batch_seq).having(left == 0)).scalars())
+        over = sa.select(_d.batch_seq).where(_d.batch_seq.in_(page)).group_by(_d.batch_seq).having(left == 0)
+        found |= set(tx.execute(over).scalars())
     return found
 
 
