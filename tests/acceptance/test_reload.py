@@ -7,13 +7,15 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 from tests.builders import HOUR, Ferry, events, numbers, wait_until
-from tests.scripted import hang, take
+from tests.scripted import hang, raising, refusing, take
 
 from eventferry.errors import ConfigError
 from eventferry.ledger import requests
 from eventferry.ledger import tables as t
+from eventferry.ledger.database import get_meta
 from eventferry.service import Service
 from eventferry.service.reload import get_loaded
+from eventferry.sink import SinkMisconfigured
 
 
 @contextmanager
@@ -173,6 +175,29 @@ def test_a_sink_that_is_removed_gets_nothing_more(tmp_path):
             ferry.script("out").await_taken(10)
 
 
+def test_what_lasts_is_told_again_when_it_is_switched_on_again(tmp_path):
+    """A quarantined file, a held sink and dead letters outlast being switched off: no alert about them is lost."""
+    lasting = {"file.quarantined:events", "sink.held:mute", "events.dead:out"}
+    with Ferry(tmp_path, sinks=("out", "mute")) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(20))
+        ferry.put(f"{HOUR}/b.ndjson", b"bad\n" * 30)
+        ferry.script("mute").behave = raising(SinkMisconfigured("401 Unauthorized"))
+        ferry.script("out").behave = refusing(b'"n":7}', "no sevens")
+        with serving(ferry) as service:
+            wait_until(lambda: set(ferry.conditions()) == lasting)
+            for sink in ferry.sinks.values():
+                sink["enabled"] = False
+            reload(ferry, service)
+            assert ferry.conditions() == {}
+            for sink in ferry.sinks.values():
+                sink["enabled"] = True
+            reload(ferry, service)
+            told = ferry.conditions()
+            assert set(told) == lasting
+            assert told["events.dead:out"].subject.startswith("Sink out refused 1 event;")
+            assert "401" in told["sink.held:mute"].detail
+
+
 def test_a_request_to_reload_is_answered_with_the_problems(tmp_path):
     """`eventferry reload --wait` learns from the daemon what is wrong with the edit."""
     with Ferry(tmp_path) as ferry, serving(ferry):
@@ -187,6 +212,15 @@ def test_a_request_to_reload_is_answered_with_the_problems(tmp_path):
         wait_until(lambda: answer().done_ms is not None, 5)
         assert answer().ok is False
         assert "instance" in (answer().result or "")
+
+
+def test_a_start_is_a_sign_of_life(tmp_path):
+    """A death seconds after a start is not taken for the clean stop before it."""
+    with Ferry(tmp_path) as ferry:
+        with serving(ferry):
+            pass
+        with serving(ferry), ferry.ledger.read() as tx:
+            assert get_meta(tx, "heartbeat_ms") >= get_meta(tx, "stopped_ms")
 
 
 def test_stopping_while_a_sink_hangs_keeps_to_the_stop_timeout(tmp_path):

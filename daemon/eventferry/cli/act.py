@@ -55,7 +55,9 @@ def replay(
     sink: Annotated[str, typer.Option("--sink", metavar="NAME", help="Which sink gets them.")],
     first: Annotated[str, typer.Option("--from", metavar="DATE", help="The first day of the files, in UTC.")],
     last: Annotated[str, typer.Option("--to", metavar="DATE", help="The last day, included.")],
-    missing: Annotated[bool, typer.Option("--missing", help="Same ids: the sink takes only what it lacks.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Same ids: a sink that knows them takes only what it lacks.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="New ids: duplicates on purpose.")] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="In place of what the sink has, where its type can.")

@@ -15,10 +15,12 @@ from eventferry.cli.options import calling
 from eventferry.cli.place import Place, be_quiet, find_place, open_place, try_config
 from eventferry.cli.syntax import with_remedy
 from eventferry.cli.wording import plural
-from eventferry.errors import EventferryError, UsageError
+from eventferry.errors import ConfigError, EventferryError, UsageError
 from eventferry.ledger import Ledger, facts, requests, sinks
 from eventferry.ledger.batches import BatchRow
 from eventferry.service import carry_out
+from eventferry.sink import Guarantee
+from eventferry.sink.registry import load_sink_type
 
 PATIENCE_SECONDS = 10.0
 # A reload may have to wait for calls under way.
@@ -76,11 +78,25 @@ def known_sink(ledger: Ledger, name: str) -> sinks.SinkRow:
     return row
 
 
+def is_failing(ledger: Ledger, row: sinks.SinkRow) -> bool:
+    """Whether a sink that is neither held nor paused is waiting to be tried again."""
+    with ledger.read() as tx:
+        return row.failures > 0 or row.id in facts.waiting_errors(tx)
+
+
 def ask_about_sink(path: Path, kind: str, sink: str) -> None:
     """Pause or resume a sink."""
     place, ledger = prepare(path)
-    known_sink(ledger, sink)
-    console.mark(console.OK, have_done(place, ledger, kind, sink=sink))
+    row = known_sink(ledger, sink)
+    if kind == "pause" and row.state == "paused":
+        console.say(f"Sink {sink} is paused already; its events wait until `{calling()} resume {sink}`.")
+        return
+    failing = row.state == "active" and is_failing(ledger, row)
+    if kind == "resume" and row.state == "active" and not failing:
+        console.say(f"Sink {sink} is active already; there is nothing to resume.")
+        return
+    said = have_done(place, ledger, kind, sink=sink)
+    console.mark(console.OK, said.replace("was active", "was waiting to be tried again") if failing else said)
     if kind == "resume":
         tell_who_goes_on(place)
 
@@ -135,7 +151,7 @@ def ask_to_replay(path: Path, sink: str, first: str, last: str, mode: str, *, ye
     days = first if first == last else f"{first} to {last}"
     files = plural(reach.files_within, "file")
     console.say(f"{days} (UTC): {files} of which it got events; a file counts by the date in its key, else by its age.")
-    console.say(_what_will_be(sink, mode, ended))
+    console.say(_what_will_be(row, mode, ended))
     if reach.files > reach.files_within:
         events, others = reach.events - reach.events_within, reach.files - reach.files_within
         console.mark(
@@ -152,9 +168,9 @@ def ask_to_replay(path: Path, sink: str, first: str, last: str, mode: str, *, ye
     tell_who_goes_on(place)
 
 
-def _what_will_be(sink: str, mode: str, ended: Sequence[BatchRow]) -> str:
+def _what_will_be(row: sinks.SinkRow, mode: str, ended: Sequence[BatchRow]) -> str:
     """What a replay of these batches does, as a sentence."""
-    what, many = plural(len(ended), "batch", "batches"), len(ended) != 1
+    sink, what, many = row.name, plural(len(ended), "batch", "batches"), len(ended) != 1
     if mode == "replace":
         read = plural(sum(each.read_events for each in ended), "event")
         return (
@@ -162,11 +178,23 @@ def _what_will_be(sink: str, mode: str, ended: Sequence[BatchRow]) -> str:
             " and written anew under the filter and the fields of today; each batch in one transaction."
         )
     how = {
-        "missing": f"under {'their old ids' if many else 'its old id'}: it takes what it lacks",
+        "missing": f"under {'their old ids' if many else 'its old id'}: {_what_a_repeat_means(row)}",
         "again": f"under {'new ids' if many else 'a new id'}: it will hold {'them' if many else 'it'} twice",
     }
     sent = plural(sum(each.events for each in ended), "event")
     return f"Whole batches are sent: {what} with {sent} will be sent to sink {sink} {how[mode]}."
+
+
+def _what_a_repeat_means(row: sinks.SinkRow) -> str:
+    """What a sink of this type does with what it has got before, as far as anybody can promise."""
+    try:
+        guarantee = load_sink_type(row.type).guarantee
+    except ConfigError:  # it was uninstalled; `check` says so
+        guarantee = Guarantee.AT_LEAST_ONCE
+    if guarantee is Guarantee.EFFECTIVELY_ONCE:
+        return "it takes what it lacks"
+    unless = ", unless its receiver knows the keys of batches" if guarantee is Guarantee.AT_LEAST_ONCE_KEYED else ""
+    return f"what it has already it gets a second time{unless}"
 
 
 def tell_who_goes_on(place: Place) -> None:

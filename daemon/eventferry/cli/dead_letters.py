@@ -29,6 +29,7 @@ def list_letters(
     """List dead letters that wait, newest first."""
     from eventferry.cli import console
     from eventferry.cli.asking import known_sink, prepare
+    from eventferry.cli.vanished import tell_of_left_out
     from eventferry.cli.wording import ago, count, iso, size
     from eventferry.ledger import dead_letters, sinks
 
@@ -79,7 +80,9 @@ def list_letters(
         console.say(f"No more than {limit} are shown, the newest; --limit shows more.", "dim")
     console.say()
     console.advise("eventferry dead-letters show NO.    shows the event", indent=0)
-    console.advise("eventferry dead-letters retry NO.   sends it again, once the sink is mended", indent=0)
+    if any(row.body is not None for row in found):
+        console.advise("eventferry dead-letters retry NO.   sends it again, once the sink is mended", indent=0)
+    tell_of_left_out(ledger, [row.id for row in found if row.body is None])
 
 
 @letters.command()
@@ -145,15 +148,14 @@ def retry(
     from eventferry.cli import console
     from eventferry.cli.asking import prepare
     from eventferry.cli.retrying import retry_letters
-    from eventferry.errors import UsageError
-    from eventferry.ledger import dead_letters
+    from eventferry.cli.vanished import refuse_to_retry, tell_of_left_out
 
     place, ledger = prepare(chosen(ctx, config))
     ids = _chosen_letters(ledger, numbers, all_of=all_of, sink=sink, with_bytes=True)
-    with ledger.read() as tx:
-        without = [number for number in ids if (row := dead_letters.get(tx, number)) is not None and row.body is None]
-    if without:
-        raise UsageError(f"{without[0]}: its file is gone, so there are no bytes to send; `dead-letters drop` ends it")
+    if all_of:
+        every = _chosen_letters(ledger, numbers, all_of=all_of, sink=sink, with_bytes=False)
+        tell_of_left_out(ledger, sorted({*every} - {*ids}))
+    refuse_to_retry(ledger, ids)
     if not ids:
         console.say("There is nothing to send again.")
         return

@@ -117,17 +117,20 @@ def _print(found: "list[ObjectRow]", names: dict[int, str], limit: int) -> None:
         console.mark(console.MIND, f"{row.id}: {row.reason}")
     if len(found) == limit:
         console.say(f"No more than {limit} are shown, the newest; --limit shows more.", "dim")
-    _advise({row.state for row in found})
+    _advise([row for row in found if row.state in WAITING])
 
 
-def _advise(states: set[str]) -> None:
+def _advise(waiting: "list[ObjectRow]") -> None:
     from eventferry.cli import console
 
-    if not states & set(WAITING):
+    if not waiting:
         return
     console.say()
     console.advise("eventferry files retry NO.     reads it again, once it is mended in the store", indent=0)
-    console.advise("eventferry files release NO.   delivers it as it is: bad lines are left out", indent=0)
+    whole = [row for row in waiting if _is_whole(row)]
+    if whole:
+        which = "" if len(whole) == len(waiting) else ", where it could be read to its end"
+        console.advise(f"eventferry files release NO.   delivers it as it is{which}: bad lines are left out", indent=0)
     console.advise("eventferry files drop NO.      gives it up", indent=0)
     console.say("For many at once: a quoted pattern of keys instead of NO., such as '2024/01/31/*'.", "dim")
 
@@ -225,12 +228,17 @@ def release(ctx: typer.Context, which: Which = None, config: ConfigPath = None) 
     have_each_done(place, ledger, "files.retry", [row.id for row in rows], release=True)
 
 
+def _is_whole(row: "ObjectRow") -> bool:
+    """Whether it was read to its end, so that it can be released."""
+    return row.state == "held" or row.digest is not None
+
+
 def _releasable(rows: "list[ObjectRow]") -> "list[ObjectRow]":
     """Of several files those that can be read to their end; one alone is refused with its reason by the daemon."""
     from eventferry.cli import console
     from eventferry.cli.wording import plural
 
-    whole = [row for row in rows if row.state == "held" or row.digest is not None]
+    whole = [row for row in rows if _is_whole(row)]
     if len(rows) == 1 or not whole:
         return rows
     if len(whole) < len(rows):

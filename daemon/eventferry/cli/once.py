@@ -111,6 +111,7 @@ def _look(
             full = source.name not in reports and _is_relist_due(ledger, source)
             with progress.indexing(ledger, source, workers) as note:
                 found = run_once(ledger, source, indexer, full=full, progress=note)
+            progress.indexed(source.name, found)
             reports[source.name] = found
         # What was found is no longer new: this ends.
         todo = [source for source in todo if drain and reports[source.name].discovery.found]

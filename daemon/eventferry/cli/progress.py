@@ -9,6 +9,7 @@ from eventferry.cli import console
 from eventferry.cli.wording import plural, size
 from eventferry.ledger import Ledger, objects
 from eventferry.pipeline.index import Indexed
+from eventferry.pipeline.run import RunReport
 from eventferry.pipeline.source import Source
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class Progress(Protocol):
     def indexing(
         self, ledger: Ledger, source: Source, workers: "Sequence[SinkWorker]"
     ) -> contextlib.AbstractContextManager[Note]: ...
+
+    def indexed(self, source: str, report: RunReport) -> None: ...
 
     def delivering(self, sinks: Sequence[str]) -> contextlib.AbstractContextManager[NoteLeft]: ...
 
@@ -57,16 +60,16 @@ class Lines:
 
     @contextlib.contextmanager
     def indexing(self, ledger: Ledger, source: Source, workers: "Sequence[SinkWorker]") -> Iterator[Note]:
-        last = Indexed()
-
         def note(totals: Indexed) -> None:
-            nonlocal last
-            last = totals
             for worker in workers:
                 worker.wake()
 
         yield note
-        console.say(f"{source.name}: {_indexed(last)}", err=True)
+
+    def indexed(self, source: str, report: RunReport) -> None:
+        said = _indexed(report.indexed)
+        if said or report.error is None:  # nobody knows what is new where nothing could be listed
+            console.say(f"{source}: {said or 'nothing new'}", err=True)
 
     @contextlib.contextmanager
     def delivering(self, sinks: Sequence[str]) -> Iterator[NoteLeft]:
@@ -97,6 +100,9 @@ class _Bars:
         done = self._shown.tasks[task].completed
         self._shown.update(task, completed=done or 1, total=done or 1)
 
+    def indexed(self, source: str, report: RunReport) -> None:
+        """The summary says it."""
+
     @contextlib.contextmanager
     def delivering(self, sinks: Sequence[str]) -> Iterator[NoteLeft]:
         tasks = {name: self._shown.add_task(console.clean(f"to {name}"), total=None, note="events") for name in sinks}
@@ -111,11 +117,14 @@ class _Bars:
 
 
 def _indexed(totals: Indexed) -> str:
+    """What came in; empty where nothing did."""
     if not (totals.files or totals.quarantined or totals.postponed):
-        return "nothing new"
+        return ""
     text = f"{plural(totals.files, 'file')}, {plural(totals.events, 'event')}, {size(totals.bytes)}"
     if totals.bad:
         text += f", {plural(totals.bad, 'bad line')}"
     if totals.quarantined:
         text += f", {plural(totals.quarantined, 'file')} quarantined"
+    if totals.postponed:
+        text += f", {plural(totals.postponed, 'file')} not readable yet"
     return text

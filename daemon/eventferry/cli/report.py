@@ -1,15 +1,18 @@
 """What a pass of `once` ended with: a table, and what is left to do."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from eventferry.cli import console
 from eventferry.cli.retrying import tell_outcome
+from eventferry.cli.unreadable import not_readable_yet
 from eventferry.cli.wording import count, plural, size
-from eventferry.ledger import Ledger, books, facts, sinks
+from eventferry.ledger import Ledger, books, dead_letters, facts, sinks, sources
 from eventferry.ledger.sinks import SinkRow
 from eventferry.pipeline.run import RunReport
+from eventferry.sink.safe import named
 
 Left = tuple[str, str]  # what is left, and the command for it
 
@@ -21,7 +24,7 @@ def tell(
     working: set[str],
     retried: Sequence[int] = (),
 ) -> int:
-    """Print the summary; 0 where everything available was delivered, 1 where something is left.
+    """Print the summary; 1 where something failed, or waits because of that, 0 even where files are left to later runs.
 
     `retried` are the dead letters that somebody wanted to be sent again.
     """
@@ -32,7 +35,7 @@ def tell(
             left[row.sink] += row.events
         rows = [row for row in sinks.all_sinks(tx) if row.name in working]
         letters = facts.waiting_letters(tx)
-        open_ends = [*_of_sources(reports), *_of_files(tx), *_of_sinks(tx, rows, left, letters)]
+        open_ends = [*_of_sources(tx, reports), *_of_files(tx), *_of_sinks(tx, rows, left, letters)]
     console.say()
     console.table(
         ("Source", ">New files", ">Events", ">Bad lines", ">Size"),
@@ -60,28 +63,45 @@ def tell(
         with ledger.read() as tx:
             outcome = facts.letter_states(tx, retried)
         tell_outcome(ledger, outcome, advise=False)  # what is left is listed below
-    for text, command in open_ends:
-        console.mark(console.MIND, text)
-        if command:
-            console.advise(command)
+    more = [name for name, each in reports.items() if each.limited]
+    _tell((*open_ends, *map(_more_waits, more)))
     young = sum(each.discovery.too_young for each in reports.values())
     if young:
         console.say(
             f"{plural(young, 'file')} may still be being written (younger than `settle`); a later run takes them."
         )
     if not open_ends:
-        console.mark(console.OK, "Everything is delivered." if not young else "Everything else is delivered.")
+        console.mark(console.OK, "Everything else is delivered." if young or more else "Everything is delivered.")
     return 1 if open_ends else 0
 
 
-def _of_sources(reports: Mapping[str, RunReport]) -> Iterator[Left]:
+def _tell(open_ends: Iterable[Left]) -> None:
+    for text, command in open_ends:
+        console.mark(console.MIND, text)
+        console.advise(command)
+
+
+def _more_waits(source: str) -> Left:
+    """No failure: a run takes so many and no more."""
+    return (
+        f"source {source} has more new files than one run takes (max_files); the next runs take them",
+        "eventferry once --drain   takes all of them now",
+    )
+
+
+def _of_sources(tx: sa.Connection, reports: Mapping[str, RunReport]) -> Iterator[Left]:
+    ids = sources.source_names(tx)
     for name, each in reports.items():
         if each.error is not None:
             yield f"source {name} could not be listed: {each.error}", f"eventferry check --source {name}"
-        if each.limited:
-            yield f"source {name} has more new files than one run takes (max_files)", "eventferry once --drain"
-        if each.indexed.postponed:
-            yield f"source {name}: {plural(each.indexed.postponed, 'file')} could not be read yet", "eventferry once"
+        unread = not_readable_yet(tx, ids[name])
+        if unread:
+            first = "" if len(unread) == 1 else "the first: "
+            why = named(unread[0].key, unread[0].reason or "")
+            yield (
+                f"source {name}: {plural(len(unread), 'file')} could not be read yet; {first}{why}",
+                f"eventferry files list --state seen --source {name}",
+            )
 
 
 def _of_files(tx: sa.Connection) -> Iterator[Left]:
@@ -110,8 +130,28 @@ def _of_sinks(
             yield f"sink {row.name} is paused; {events}", f"eventferry resume {row.name}"
         elif left.get(row.name, 0):
             why = errors.get(row.id, "it did not take them yet")
-            yield f"sink {row.name}: {events}: {why}", "eventferry once"
+            yield f"sink {row.name}: {events}: {why}", _advice(row.name, why)
         if row.id in letters:
-            refused = plural(letters[row.id], "event")
-            kept = "it is kept" if letters[row.id] == 1 else "they are kept"
-            yield f"sink {row.name} refused {refused}; {kept}", f"eventferry dead-letters list --sink {row.name}"
+            yield from _of_letters(tx, row, letters[row.id])
+
+
+def _advice(sink: str, why: str) -> str:
+    """Where to look: in the code, where the sink is a function that raised, else at what it talks to."""
+    if re.search(r"\(at .+:\d+\)\Z", why):
+        return "look at the line of code that is named above; once it is mended: eventferry once"
+    return f"eventferry check --sink {sink}   tries it; once it works: eventferry once"
+
+
+def _of_letters(tx: sa.Connection, row: SinkRow, events: int) -> Iterator[Left]:
+    """What a sink refused is kept; of what vanished from the store there is nothing to keep."""
+    without = set(facts.letter_ids(tx, row.id, with_bytes=False)) - set(facts.letter_ids(tx, row.id, with_bytes=True))
+    found = [dead_letters.get(tx, each) for each in without]
+    gone = sum(each.events for each in found if each is not None and each.kind == "source_gone")
+    look = f"eventferry dead-letters list --sink {row.name}"
+    if events > gone:
+        kept = "it is kept" if events - gone == 1 else "they are kept"
+        yield f"sink {row.name} refused {plural(events - gone, 'event')}; {kept}", look
+    if gone:
+        was = "was" if gone == 1 else "were"
+        why = "because the file is gone or was rewritten in the store"
+        yield f"sink {row.name}: {plural(gone, 'event')} {was} not sent, {why}", look

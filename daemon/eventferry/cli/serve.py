@@ -71,7 +71,10 @@ def once(
     source: Annotated[str | None, typer.Option("--source", metavar="NAME", help="Look at this source only.")] = None,
     config: ConfigPath = None,
 ) -> None:
-    """Look for new files once, deliver what there is, and say what became of it."""
+    """Look for new files once, deliver what there is, and say what became of it.
+
+    Exits with 1 where something failed or waits because of that, with 0 also where max_files left files to later runs.
+    """
     from eventferry.cli.once import carry_once
 
     raise typer.Exit(carry_once(chosen(ctx, config), drain=drain, only=source))

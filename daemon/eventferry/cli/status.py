@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from eventferry import app, clock
 from eventferry.cli.place import Place
+from eventferry.cli.unreadable import not_readable_yet
 from eventferry.cli.wording import iso
 from eventferry.config import Config, SourceConfig
 from eventferry.errors import ConfigError, UsageError
-from eventferry.ledger import Ledger, alerts, books, facts, sinks
+from eventferry.ledger import Ledger, alerts, batches, books, facts, sinks, sources
 from eventferry.ledger.books import Backlog, SinkBooks, SourceBooks
 from eventferry.ledger.database import get_meta
 from eventferry.ledger.sinks import SinkRow
@@ -41,12 +42,17 @@ def collect(ledger: Ledger, place: Place, config: Config | None, source: str | N
             "channels": _channels(tx, config),
             "problems": _problems(tx),
         }
+    found["idle"] = None if config is None or not _is_idle(config) else app.why_idle(config)
     found["balanced"] = all(each["balanced"] for each in (*found["sources"], *found["sinks"]))
     found["needs_attention"] = _needs_attention(found)
     found["sources"] = _only(found["sources"], source, "source")
     found["sinks"] = _only(found["sinks"], sink, "sink")
     found["ledger"] = str(place.ledger)
     return found
+
+
+def _is_idle(config: Config) -> bool:
+    return not app.is_anybody_listening(config) or not any(each.enabled for each in config.sources)
 
 
 def _only(entries: list[Entry], name: str | None, what: str) -> list[Entry]:
@@ -97,10 +103,11 @@ def _config(tx: sa.Connection, place: Place, *, is_readable: bool) -> Entry:
 def _sources(tx: sa.Connection, config: Config | None, running: bool) -> list[Entry]:
     configured = {each.name: each for each in config.sources} if config else {}
     kept: Mapping[str, SourceBooks] = {each.source: each for each in books.source_books(tx)}
+    listens = config is not None and app.is_anybody_listening(config)
     entries = []
     for each in facts.sources_with_runs(tx):
         settings, book, run = configured.get(each.name), kept[each.name], each.last_run
-        next_run = _next_run(settings, run) if running else None
+        next_run = _next_run(settings, run) if running and listens else None
         last_run = None
         if run is not None:
             last_run = {name: getattr(run, name) for name in facts.Run.__slots__ if not name.endswith("_ms")}
@@ -123,6 +130,7 @@ def _sources(tx: sa.Connection, config: Config | None, running: bool) -> list[En
                 "states": book.states,
                 "quarantined": book.states.get("quarantined", 0),
                 "held": book.states.get("held", 0),
+                "unreadable": len(not_readable_yet(tx, each.id)),  # tried again by later runs
                 "foreign_keys": each.foreign_keys,
                 "relisted": iso(each.relisted_ms),
                 "balanced": book.balance,
@@ -150,7 +158,7 @@ def _sinks(tx: sa.Connection, config: Config | None) -> list[Entry]:
     configured = None if config is None else {each.name for each in config.sinks}
     found = []
     for row in sinks.all_sinks(tx):
-        entry = _sink(row, kept, lacks, letters.get(row.id, 0), errors.get(row.id))
+        entry = _sink(row, kept, lacks, letters.get(row.id, 0), errors.get(row.id), _next_try(tx, row))
         entry["dead_parts"] = asdict(dead.get(row.name, NONE_DEAD))
         entry["configured"] = configured is None or row.name in configured
         found.append(entry)
@@ -175,12 +183,27 @@ def _channels(tx: sa.Connection, config: Config | None) -> list[Entry]:
     ]
 
 
-def _sink(row: SinkRow, kept: Iterable[SinkBooks], lacks: Iterable[Backlog], letters: int, error: str | None) -> Entry:
+def _next_try(tx: sa.Connection, row: SinkRow) -> int | None:
+    """When the sink is tried next after a failure; None where it did not fail, or nobody tries it."""
+    if row.state != "active":
+        return row.probe_ms if row.state == "held" else None
+    left = batches.open_batches(tx, row.id, list(sources.source_names(tx).values()), limit=1000)
+    return min((each.next_ms for each in left if each.state == "waiting" and each.error), default=None)
+
+
+def _sink(
+    row: SinkRow,
+    kept: Iterable[SinkBooks],
+    lacks: Iterable[Backlog],
+    letters: int,
+    error: str | None,
+    next_try_ms: int | None,
+) -> Entry:
     own = [each for each in kept if each.sink == row.name]
     lacked = [each for each in lacks if each.sink == row.name]
     since = min((each.since_ms for each in lacked if each.since_ms is not None), default=None)
     totals = ("indexed", "delivered", "filtered", "dead", "missing", "waiting")
-    failing = row.state == "active" and row.failures > 0
+    failing = row.state == "active" and (row.failures > 0 or error is not None)
     return {
         "name": row.name,
         "type": row.type,
@@ -190,7 +213,8 @@ def _sink(row: SinkRow, kept: Iterable[SinkBooks], lacks: Iterable[Backlog], let
         "since": iso(row.since_ms),
         "reason": row.reason if row.state != "active" else (error if failing else None),
         "failures": row.failures,
-        "next_try": iso(row.probe_ms) if row.state == "held" else None,
+        "failing": failing,  # what it answered last was no success; it is tried again by itself
+        "next_try": iso(next_try_ms),
         "lag_seconds": 0 if since is None else max(0, clock.now_ms() - since) // 1000,
         "backlog_events": sum(each.events for each in lacked),
         "backlog_bytes": sum(each.bytes for each in lacked),

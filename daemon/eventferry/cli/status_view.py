@@ -30,9 +30,9 @@ def show(found: Entry) -> None:
     _show_config(found["config"], is_running=found["daemon"]["state"] in ("running", "silent"))
     _show_books(found)
     _show_channels(found["channels"])
-    _show_sources(found["sources"])
-    _show_sinks(found["sinks"])
-    _show_problems(found["problems"])
+    _show_sources(found["sources"], found["idle"])
+    _show_sinks(found["sinks"], is_running=found["daemon"]["state"] == "running")
+    _show_problems(found["problems"], [each["name"] for each in found["sinks"] if each["enabled"] and each["failing"]])
 
 
 def _ms(text: str | None) -> int | None:
@@ -120,7 +120,9 @@ def _show_books(found: Entry) -> None:
     _line("Books", "DO NOT BALANCE; please report this with `eventferry status --json`", "bold red")
 
 
-def _show_sources(entries: list[Entry]) -> None:
+def _show_sources(entries: list[Entry], idle: str | None) -> None:
+    if idle:
+        _line("Sources", f"nothing is listed: {idle}", "yellow")
     if not entries:
         return
     console.heading("Sources")
@@ -128,6 +130,8 @@ def _show_sources(entries: list[Entry]) -> None:
         ("Name", "Last run", ">New", "Next run", ">Files", ">Events", ">Bad lines", "~Remarks"),
         [_source_row(each) for each in entries],
     )
+    if any(each["unreadable"] for each in entries):
+        console.advise("eventferry files list --state seen   shows what is not readable yet, and why")
 
 
 def _source_row(each: Entry) -> tuple[object, ...]:
@@ -141,6 +145,8 @@ def _source_row(each: Entry) -> tuple[object, ...]:
         remarks.append(f"{count(each['quarantined'])} quarantined")
     if each["held"]:
         remarks.append(f"{count(each['held'])} held")
+    if each["unreadable"]:
+        remarks.append(f"{count(each['unreadable'])} not readable yet")
     if each["foreign_keys"]:
         remarks.append(f"{count(each['foreign_keys'])} foreign")
     if not each["configured"]:
@@ -160,7 +166,7 @@ def _source_row(each: Entry) -> tuple[object, ...]:
     )
 
 
-def _show_sinks(entries: list[Entry]) -> None:
+def _show_sinks(entries: list[Entry], *, is_running: bool) -> None:
     if not entries:
         return
     console.heading("Sinks")
@@ -169,13 +175,19 @@ def _show_sinks(entries: list[Entry]) -> None:
     console.table((*columns, *more), [_sink_row(each)[: len(columns) + len(more)] for each in entries])
     for each in entries:
         if each["reason"] and each["enabled"] and each["state"] != "paused":
-            again = _ms(each["next_try"])
-            console.mark(
-                console.MIND, f"{each['name']}: {each['reason']}" + (f"; next try {at(again)}" if again else "")
-            )
+            console.mark(console.MIND, f"{each['name']}: {each['reason']}{_next_try(each, is_running=is_running)}")
     for each in entries:
         if each["indexed"] != each["delivered"] + each["dead_parts"]["retried"] + each["backlog_events"]:
             console.say(f"  {each['name']}: {_sum(each)}")
+
+
+def _next_try(each: Entry, *, is_running: bool) -> str:
+    again = _ms(each["next_try"])
+    if again is None:
+        return ""
+    if again > clock.now_ms():
+        return f"; next try {at(again)}" + ("" if is_running else " or later, by the daemon or `once`")
+    return "; next try now" if is_running else "; next try with the next run"
 
 
 def _sum(each: Entry) -> str:
@@ -207,7 +219,7 @@ def _sink_row(each: Entry) -> tuple[object, ...]:
         word, style = "switched off", "dim"
     elif each["state"] != "active" and since:
         word = f"{word} {lasted(since)}"
-    elif each["failures"]:
+    elif each["failing"]:
         word, style = "trying again", "yellow"
     events, letters = each["backlog_events"], each["dead_letters"]
     return (
@@ -223,8 +235,12 @@ def _sink_row(each: Entry) -> tuple[object, ...]:
     )
 
 
-def _show_problems(entries: list[Entry]) -> None:
+def _show_problems(entries: list[Entry], failing: list[str]) -> None:
     console.say()
+    if not entries and failing:
+        which = f"{plural_noun(len(failing), 'sink')} {', '.join(failing)} {plural_noun(len(failing), 'fails', 'fail')}"
+        console.mark(console.MIND, f"No alert is open, but {which}, as is said above, and will be tried again.")
+        return
     if not entries:
         console.mark(console.OK, "No open problems.")
         return

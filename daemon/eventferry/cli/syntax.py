@@ -4,6 +4,8 @@ import re
 
 # What the parser says, and what people usually meant.
 _REMEDIES = (
+    ("The list .* is not closed", "a list ends with ]"),
+    ("A value is missing", 'write one, "" for an empty text'),
     ("Invalid value", 'texts stand in double quotes ("…"), true and false are written small'),
     ("Expected '=' after a key", "write key = value, one on a line"),
     ("Expected newline or end of document", "one key = value on a line; texts stand in double quotes as a whole"),
@@ -11,7 +13,7 @@ _REMEDIES = (
     ("Cannot declare", "this table is written twice; sources and sinks are lists: [[sources]], [[sinks]]"),
     ("Cannot mutate|Cannot define", "this name is a value and a table at once; remove one of them"),
     (r"Expected '\]+' at the end of an? (table|array)", "a table is [name], an entry of a list is [[name]]"),
-    ("Unclosed array", "a list ends with ]"),
+    ("Unclosed array", "commas stand between the entries of a list, and it ends with ]"),
     ("Unclosed inline table", "an inline table ends with } on the same line"),
     ("Illegal character|Unterminated string|Expected .* found", "a text ends with the quote that it begins with"),
     ("Unescaped|escape", "in double quotes a backslash is written twice, or take single quotes"),

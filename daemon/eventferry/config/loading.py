@@ -15,6 +15,8 @@ from eventferry.config.mistakes import ConfigMistakes, Mistake, did_you_mean, do
 from eventferry.config.model import Config
 from eventferry.config.secrets import Found, Redactor, is_secret_name, redactor, resolve_tree
 from eventferry.config.sink import SinkConfig
+from eventferry.config.syntax import explain
+from eventferry.config.urls import is_url, secrets_of_url
 from eventferry.errors import ConfigError
 
 _LARGEST = 1024 * 1024
@@ -90,10 +92,13 @@ def load_text(
 def _remember(
     data: dict[str, Any], found: dict[KeyPath, tuple[Found, ...]], secrets: Collection[KeyPath], redactor: Redactor
 ) -> None:
-    """Makes every secret known to the redactor: what was put in, else the text itself."""
+    """Makes every secret known to the redactor: what was put in, else the text itself, or what a plain URL holds."""
     for path, text in _texts(data):
         if path in secrets:
             for value in [each.value for each in found.get(path, ())] or [text]:
+                redactor.add(value)
+        elif "filter" not in path and is_url(str(path[-1]), text):
+            for value in secrets_of_url(text):
                 redactor.add(value)
 
 
@@ -107,8 +112,9 @@ def _parse(text: str, name: str) -> dict[str, Any]:
         if match is None:
             raise ConfigError(f"{name}: is not TOML: {error}") from None
         end = text.rstrip("\n").count("\n") + 1, len(text.rstrip("\n").rpartition("\n")[2]) + 1
-        line, column = (match[2], match[3]) if match[2] else end
-        raise ConfigError(f"{name}:{line}:{column}: is not TOML: {match[1]} (line {line}, column {column})") from None
+        line, column = (int(match[2]), int(match[3])) if match[2] else end
+        said = explain(text, line, column, match[1])
+        raise ConfigError(f"{name}:{line}:{column}: is not TOML: {said} (line {line}, column {column})") from None
 
 
 def _texts(data: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
@@ -191,13 +197,16 @@ def _problems(make: Make, type: str, name: str, options: Mapping[str, Any]) -> t
     return ()
 
 
+_VALUE_EXPECTED = re.compile(r"""\A('.*'|".*"|-?[\d.]+|true|false|null|a \w+) expected (?=.)""", re.DOTALL)
+
+
 def _as_mistake(problem: str, label: str, path: KeyPath, own_keys: Collection[str]) -> Mistake:
     """The problem `sinks.NAME.key: sentence` at its key; one of another form belongs to the type."""
     match = re.fullmatch(rf"{re.escape(label)}(?:\.([\w.-]+))?: (.*)", problem, re.DOTALL)
     if match is None:
         return Mistake((*path, "type"), problem)
     steps = [int(step) if step.isdecimal() else step for step in match[1].split(".")] if match[1] else []
-    text = match[2]
+    text = _VALUE_EXPECTED.sub(r"\1 is not accepted; expected ", match[2])
     if text.startswith("unknown key;") and "did you mean" not in text and len(steps) == 1:
         meant = did_you_mean(str(steps[0]), own_keys)
         text = f"unknown key; {meant}" if meant.startswith("did") else text

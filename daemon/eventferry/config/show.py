@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from eventferry.config.secrets import MASK, KeyPath
+from eventferry.config.urls import is_url, mask_url
 
 Dump = tuple[dict[str, Any], Collection[KeyPath]]  # settings in clear, and the paths of the secret ones
 
@@ -20,14 +21,22 @@ def digest_of(data: Any) -> str:
 
 
 def masked(data: Any, secrets: Collection[KeyPath], path: KeyPath = ()) -> Any:
-    """The data with *** in place of the secret values."""
+    """The data with *** in place of the secret values, and of what is secret inside of URLs."""
     if path in secrets:
         return MASK
+    if isinstance(data, str):
+        return _masked_text(data, path)
     if isinstance(data, dict):
         return {key: masked(value, secrets, (*path, key)) for key, value in data.items()}
     if isinstance(data, list | tuple):
         return [masked(value, secrets, (*path, index)) for index, value in enumerate(data)]
     return data
+
+
+def _masked_text(text: str, path: KeyPath) -> str:
+    """A condition of a filter is no address, even if it speaks of one."""
+    keys = [step for step in path if isinstance(step, str)]
+    return mask_url(text) if "filter" not in keys and is_url(keys[-1] if keys else "", text) else text
 
 
 def as_toml(data: dict[str, Any]) -> str:
@@ -97,7 +106,7 @@ def _grouped(data: dict[str, Any], secrets: Collection[KeyPath]) -> dict[str, _L
     """The settings by the named table they stand in; "" for those of no named table."""
     groups: dict[str, _Leaves] = {"": {}}
     for label, key, path, value in _leaves(data, "", "", ()):
-        secret = any(each[: len(path)] == path for each in secrets)
+        secret = any(each[: len(path)] == path for each in secrets) or masked(value, (), path) != value
         groups.setdefault(label, {})[key] = (value, secret)
     return groups
 

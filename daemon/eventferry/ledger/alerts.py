@@ -6,7 +6,7 @@ functions run inside the caller's transaction.
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -24,6 +24,11 @@ ENDS = ("recovered", "over")
 # Reminders written in one go: the rest follow in the next.
 REMINDERS = 500
 TEXT_LIMIT = 4000
+# What is so when conditions are over that end in several ways, whoever ends them.
+_ENDED = {
+    "sink.held": "Sink {name} is held no more",
+    "events.dead": "No dead letter of sink {name} waits any more",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,8 @@ def open_condition(
         again |= {"more": times, "sentence": _text(subject), "run": _text(command)}
         tx.execute(_COUNT_AGAIN, again)
         return False
+    if found is not None and not fields:
+        values = _dump(_whom(_get(tx, cause).fields))
     row: dict[str, Any] = {"level": level, "event": event, "detail": text, "fields": values}
     row |= {"subject": _text(subject), "command": _text(command), "changed_ms": now, "messaged_ms": now}
     row |= {"count": max(1, times), "opened_ms": now} if found is None else {"count": found.seen + times}
@@ -125,17 +132,25 @@ def open_condition(
 def close_condition(tx: sa.Connection, cause: str, detail: str = "", *, subject: str = "", proven: bool = True) -> bool:
     """Say that `cause` is over. Whether it was open: then a message says so. Cheap when it was not.
 
-    That is a recovery only where something proved it; what a person ended is merely over. `subject` is what is so now,
-    instead of what was wrong.
+    That is a recovery only where something proved it; what a person ended is merely over. `subject` is what is so now;
+    the message tells that instead of what was wrong, and none of the numbers that were true then.
     """
     if tx.execute(_FIND_OPEN, {"which": cause}).one_or_none() is None:
         return False
     now = clock.now_ms()
     changes = {"resolved_ms": now, "changed_ms": now, "detail": _text(detail)}
-    changes |= {"subject": _text(subject)} if subject else {}
     tx.execute(sa.update(t.conditions).where(_c.cause == cause).values(**changes))
-    _write_about(tx, _get(tx, cause), "recovered" if proven else "over", now)
+    was = _get(tx, cause)
+    name = cause.partition(":")[2]
+    subject = subject or (_ENDED[was.event].format(name=name) if name and was.event in _ENDED else was.subject)
+    end = replace(was, subject=_text(subject), fields=_whom(was.fields))
+    _write_about(tx, end, "recovered" if proven else "over", now)
     return True
+
+
+def _whom(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what was known about a condition that which stays true: whom it is about."""
+    return {key: fields[key] for key in ("source", "sink") if key in fields}
 
 
 def write_notice(
@@ -255,8 +270,16 @@ def close_conditions_of(tx: sa.Connection, subject: str, names: Collection[str],
     for condition in open_conditions(tx):
         about = condition.fields.get(subject)
         if about in names:
-            closed += close_condition(tx, condition.cause, detail, proven=False)
+            told = f"No longer followed, {subject} {about} being switched off or not configured: {condition.subject}"
+            closed += close_condition(tx, condition.cause, detail, subject=told, proven=False)
     return closed
+
+
+def find_open(tx: sa.Connection, cause: str) -> Condition | None:
+    """The condition of that cause, where it is open."""
+    query = sa.select(*_CONDITION).where(_c.cause == cause, _c.resolved_ms.is_(None))
+    row = tx.execute(query).one_or_none()
+    return None if row is None else _condition(row)
 
 
 def opened_ms(tx: sa.Connection, cause: str) -> int | None:

@@ -9,6 +9,7 @@ import xxhash
 from eventferry import clock
 from eventferry.ledger import tables as t
 
+LATER_TAKEN = "a later version was taken"
 STATES = ("seen", "indexed", "unchanged", "quarantined", "held", "gone", "dropped")
 
 
@@ -202,27 +203,22 @@ def find_objects(
     return [ObjectRow(*row) for row in tx.execute(query)]
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """Files that were tried to read and wait for another try: how many, and the oldest one with its reason."""
+def supersede(tx: sa.Connection, source_id: int, ends: Sequence[tuple[ObjectRow, ObjectEnd]]) -> int:
+    """Give up what waits of versions before these, now in the log; returns how many.
 
-    files: int
-    key: str
-    reason: str | None
-
-
-def unread_since(tx: sa.Connection, source_id: int, seen_ms: int) -> Unread | None:
-    """What of the source was seen at that time or before and could not be read to this day."""
-    waiting = (  # next_ms is 0 until an object was postponed
-        t.objects.c.source_id == source_id,
-        t.objects.c.state == "seen",
-        t.objects.c.next_ms > 0,
-        t.objects.c.seen_ms <= seen_ms,
+    A quarantined version is made up for by any later one. A held one, which is readable, only by one that was taken
+    whole: what merely grew from the content before it, or is that content again, holds nothing of it.
+    """
+    quarantined = {hash_key(row.key): row.id for row, end in ends if end.state in ("indexed", "unchanged")}
+    held = {hash_key(row.key): row.id for row, end in ends if end.state == "indexed" and not end.base}
+    latest = {"quarantined": quarantined, "held": held}
+    stopped = sa.select(t.objects.c.id, t.objects.c.key_hash, t.objects.c.state).where(
+        t.objects.c.source_id == source_id, t.objects.c.key_hash.in_(list(quarantined)), t.objects.c.state.in_(latest)
     )
-    columns = (sa.func.count().over().label("files"), t.objects.c.key, t.objects.c.reason)
-    oldest = sa.select(*columns).where(*waiting).order_by(t.objects.c.seen_ms, t.objects.c.id).limit(1)
-    row = tx.execute(oldest).one_or_none()
-    return None if row is None else Unread(*row)
+    over = [row.id for row in tx.execute(stopped) if row.id < latest[row.state].get(row.key_hash, 0)]
+    given_up = {"state": "dropped", "reason": LATER_TAKEN, "finished_ms": clock.now_ms()}
+    tx.execute(sa.update(t.objects).where(t.objects.c.id.in_(over)).values(**given_up))
+    return len(over)
 
 
 @dataclass(frozen=True, slots=True)

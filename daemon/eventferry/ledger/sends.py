@@ -36,6 +36,8 @@ def route(
     for row in tx.execute(sa.select(*MESSAGE_COLUMNS).where(_m.routed.is_(False)).order_by(_m.id)).all():
         message = read_message(row)
         channels = tuple(choose(message, _told(tx, message)))
+        if message.kind in ENDS:
+            _drop_unsent(tx, message)
         for channel in channels:
             tx.execute(sa.insert(t.sends).values(message_id=message.id, channel=channel, state="pending", next_ms=0))
         tx.execute(sa.update(t.messages).where(_m.id == message.id).values(routed=True))
@@ -47,27 +49,53 @@ def _told(tx: sa.Connection, message: StoredMessage) -> frozenset[str]:
     if message.kind not in ("reminder", *ENDS):
         return frozenset()
     told = sa.select(_s.channel).join(t.messages, _m.id == _s.message_id)
-    same = (_m.cause == message.cause, _m.id < message.id, _m.created_ms >= message.since_ms)
-    # Who was spared the problem is spared its end.
-    return frozenset(tx.execute(told.where(*same, _s.state.in_(["pending", "sent"])).distinct()).scalars())
+    # Who was spared the problem, or had not got it yet, is spared its end.
+    states = ["sent"] if message.kind in ENDS else ["pending", "sent"]
+    return frozenset(tx.execute(told.where(*_earlier_words(message), _s.state.in_(states)).distinct()).scalars())
+
+
+def _earlier_words(message: StoredMessage) -> tuple[sa.ColumnElement[bool], ...]:
+    """What was written of the same cause since it is so."""
+    is_said = _m.kind.in_(["problem", "reminder"])
+    return (_m.cause == message.cause, _m.id < message.id, _m.created_ms >= message.since_ms, is_said)
+
+
+def _drop_unsent(tx: sa.Connection, end: StoredMessage) -> None:
+    """What is over need not be said any more: a channel that comes back gets neither the problem nor its end.
+
+    What was tried counts as failed, so that `status` goes on showing a channel that takes nothing.
+    """
+    unsent = (_s.state == "pending", _s.message_id.in_(sa.select(_m.id).where(*_earlier_words(end))))
+    state = sa.case((_s.attempts > 0, "failed"), else_="dropped")
+    tx.execute(sa.update(t.sends).where(*unsent).values(state=state))
 
 
 def is_anything_due(tx: sa.Connection, now_ms: int) -> bool:
     """Whether a message waits for its channels, or a channel for a message."""
     unrouted = sa.select(_m.id).where(_m.routed.is_(False)).limit(1)
-    pending = sa.select(_s.message_id).where(*_due(now_ms)).limit(1)
+    first = sa.not_(_is_behind(now_ms))
+    pending = sa.select(_s.message_id).join(t.messages, _m.id == _s.message_id).where(*_due(now_ms), first).limit(1)
     return any(tx.execute(one).first() is not None for one in (unrouted, pending))
 
 
 def due_sends(tx: sa.Connection, channel: str, now_ms: int, limit: int = 500) -> list[DueSend]:
-    """What `channel` should get now, oldest first."""
+    """What `channel` should get now, oldest first: of one cause nothing overtakes what was said earlier."""
     chosen = sa.select(*MESSAGE_COLUMNS, _s.attempts).join(t.sends, _m.id == _s.message_id)
-    rows = tx.execute(chosen.where(_s.channel == channel, *_due(now_ms)).order_by(_m.id).limit(limit))
+    first = sa.not_(_is_behind(now_ms))
+    rows = tx.execute(chosen.where(_s.channel == channel, *_due(now_ms), first).order_by(_m.id).limit(limit))
     return [DueSend(channel, row.attempts, read_message(row)) for row in rows]
 
 
 def _due(now_ms: int) -> tuple[sa.ColumnElement[bool], ...]:
     return (_s.state == "pending", sa.or_(_s.next_ms <= now_ms, _s.next_ms > now_ms + LONGEST_WAIT_MS))
+
+
+def _is_behind(now_ms: int) -> sa.ColumnElement[bool]:
+    """Whether an earlier message of the same cause waits for another try at the same channel."""
+    earlier, send = t.messages.alias("earlier"), t.sends.alias("earlier_send")
+    waits = sa.and_(send.c.state == "pending", send.c.next_ms > now_ms, send.c.next_ms <= now_ms + LONGEST_WAIT_MS)
+    same = sa.and_(send.c.channel == _s.channel, earlier.c.cause == _m.cause, earlier.c.id < _m.id)
+    return sa.exists().where(waits, earlier.c.id == send.c.message_id, same)
 
 
 def record_sent(tx: sa.Connection, message_id: int, channel: str, now_ms: int) -> None:

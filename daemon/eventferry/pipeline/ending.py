@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from eventferry.ledger import alerts, objects
 from eventferry.ledger.objects import ObjectEnd, ObjectRow, Stopped
+from eventferry.ledger.unread import NOT_WHOLE
 from eventferry.logs import get_logger
 from eventferry.pipeline.scan import ScanFailure, ScanResult, ScanSpec
 from eventferry.pipeline.source import Source
@@ -67,7 +68,8 @@ def _decide_failure(source: Source, row: ObjectRow, failure: ScanFailure, now_ms
         age_ms = now_ms - min(row.modified_ms, row.seen_ms)  # a store ahead of our clock dates files in the future
         patience_ms = int(source.settings.unreadable_after.total_seconds() * 1000)
         if age_ms < patience_ms:  # it may still be being written
-            return Decision("later", failure.reason, now_ms + min(patience_ms - age_ms, 60_000))
+            reason = f"{NOT_WHOLE}{failure.reason}"
+            return Decision("later", reason, now_ms + min(patience_ms - age_ms, 60_000))
         return Decision("quarantined", f"{failure.reason} (readable up to byte {failure.offset:,})")
     if failure.kind == "killed":
         return Decision("quarantined", failure.reason)
@@ -133,10 +135,19 @@ def alert_stopped(
         if stopped is not None:
             _alert_stopped(tx, name, state, stopped, times)
         elif not objects.is_any_requeued(tx, source_id):
-            said = f"no file of the source is {state} any more"
+            said = ""
             if by_hand or "gone" in new:
                 said = "given up by hand" if by_hand else "the file that was to be read again is gone"
-            alerts.close_condition(tx, cause, said, proven=not by_hand and "gone" not in new)
+            told = f"No file of source {name} is {state} any more"
+            alerts.close_condition(tx, cause, said, subject=told, proven=not said)
+
+
+def alert_stopped_again(tx: sa.Connection, name: str, source_id: int) -> None:
+    """Tell once more which files wait, where nothing says so: a source that was switched off is followed again."""
+    for state in STOPPED:
+        stopped = objects.stopped_in(tx, source_id, state)
+        if stopped is not None and alerts.opened_ms(tx, f"file.{state}:{name}") is None:
+            _alert_stopped(tx, name, state, stopped, stopped.files)
 
 
 def _alert_stopped(tx: sa.Connection, name: str, state: str, stopped: Stopped, times: int) -> None:

@@ -13,6 +13,7 @@ from eventferry.ledger.dead_letters import DeadLetter
 from eventferry.ledger.identity import batch_id
 from eventferry.ledger.log import LogSegment
 from eventferry.pipeline.record import Rules
+from eventferry.pipeline.sink_alerts import alert_dead
 from eventferry.pipeline.source import Source
 from eventferry.sink import Part
 from eventferry.sink.safe import named
@@ -60,19 +61,10 @@ def give_up(
     elif row is not None and _keeps(row):
         subject = f"Sink {setup.rules.name} keeps some events as they were: their file is gone"
     if row is None:
-        _skip_segment(tx, setup, source, lost, reason)
+        events = _skip_segment(tx, setup, source, lost, reason)
     else:
-        _split_around(tx, setup, source, row, lost, reason)
-    alerts.open_condition(
-        tx,
-        cause=f"events.dead:{setup.rules.name}",
-        level="error",
-        event="events.dead",
-        subject=subject,
-        detail=named(lost.key, reason),
-        command=f"eventferry dead-letters list --sink {setup.rules.name}",
-        fields={"sink": setup.rules.name},
-    )
+        events = _split_around(tx, setup, source, row, lost, reason)
+    alert_dead(tx, setup.rules.name, events, named(lost.key, reason), subject)
     _close_if_passed(tx, source, setup.rules.name, setup.id)
     return True
 
@@ -87,7 +79,7 @@ def _is_patience_over(tx: sa.Connection, setup: Setup, source: Source, lost: Log
     cause = _cause(source, setup.rules.name)
     opened = alerts.opened_ms(tx, cause)
     if opened is not None and opened < lost.appended_ms and _is_long_ago(source, opened):
-        alerts.close_condition(tx, cause, _GIVEN_UP, proven=False)  # this one was still there then: it is awaited anew
+        _tell_given_up(tx, source, cause)  # this one was still there then: it is awaited anew
     alerts.open_condition(
         tx,
         cause=cause,
@@ -114,7 +106,8 @@ def is_back(tx: sa.Connection, source: Source, sink: str, object_ids: Iterable[i
         return True
     # After `gone_after` nothing is awaited any more: what is read then may be another range of a file that changed.
     if missed.fields.get(_AWAITED) in set(object_ids) and not _is_long_ago(source, missed.opened_ms):
-        return alerts.close_condition(tx, cause, "it can be read again")
+        told = f"A file of source {source.name} that was gone can be read again: {missed.fields.get('key')}"
+        return alerts.close_condition(tx, cause, subject=told)
     row = sinks.get_sink(tx, sink)
     return row is not None and _close_if_passed(tx, source, sink, row.id)
 
@@ -133,11 +126,16 @@ def _close_if_passed(tx: sa.Connection, source: Source, sink: str, sink_id: int)
     unread = [each for each in batches.open_batches(tx, sink_id, [source.id]) if each.state != "sending"]
     if unread or any(segment.appended_ms <= opened for segment in ahead):
         return False
-    return alerts.close_condition(tx, cause, _GIVEN_UP, proven=False)
+    return _tell_given_up(tx, source, cause)
 
 
-def _skip_segment(tx: sa.Connection, setup: Setup, source: Source, segment: LogSegment, reason: str) -> None:
-    """Plan the segment's remaining range as missing and move the cursor past it."""
+def _tell_given_up(tx: sa.Connection, source: Source, cause: str) -> bool:
+    subject = f"Files of source {source.name} that were gone are awaited no more"
+    return alerts.close_condition(tx, cause, _GIVEN_UP, subject=subject, proven=False)
+
+
+def _skip_segment(tx: sa.Connection, setup: Setup, source: Source, segment: LogSegment, reason: str) -> int:
+    """Plan the segment's remaining range as missing and move the cursor past it; returns its events."""
     cursor = sinks.cursor_of(tx, setup.id, source.id)
     assert cursor is not None
     is_begun = cursor.position == segment.position and cursor.byte > segment.start
@@ -147,6 +145,7 @@ def _skip_segment(tx: sa.Connection, setup: Setup, source: Source, segment: LogS
     lost = Range(segment, start, segment.end, events)
     _plan(tx, setup, source, [lost], "missing", epoch=epoch, reason=reason)
     sinks.move_cursor(tx, setup.id, source.id, segment.position, segment.end)
+    return events
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +158,11 @@ class Range:
     events: int
 
 
-def _split_around(
-    tx: sa.Connection, setup: Setup, source: Source, row: BatchRow, lost: LogSegment, reason: str
-) -> None:
-    """Split a batch that was written down: what lies before and after the lost range stays to be sent."""
+def _split_around(tx: sa.Connection, setup: Setup, source: Source, row: BatchRow, lost: LogSegment, reason: str) -> int:
+    """Split a batch that was written down: what lies before and after the lost range stays to be sent.
+
+    Returns how many events are lost.
+    """
     segments = log.segments_between(tx, row.source_id, row.from_position, row.to_position)
     ranges = [
         Range(segment, start, end, events)
@@ -172,13 +172,14 @@ def _split_around(
     # A child of the same range would have the same id; and what cannot be written anew must not be deleted.
     is_whole = len(ranges) == 1 or _keeps(row)
     if not batches.end_batch(tx, row.seq, "missing" if is_whole else "split", error=reason):
-        return
+        return 0
     if is_whole:
         dead_letters.bury(tx, setup.id, [_letter(ranges[at], row.seq, reason)])
-        return
+        return ranges[at].events
     for part, state in ((ranges[:at], "planned"), ([ranges[at]], "missing"), (ranges[at + 1 :], "planned")):
         if part:
             _plan(tx, setup, source, part, state, epoch=row.epoch, reason=reason, parent=row)
+    return ranges[at].events
 
 
 def _plan(

@@ -186,7 +186,9 @@ class Indexer:
             for item, outcome in zip(pack, outcomes, strict=True)
         ]
         with self._ledger.write() as tx:
-            objects.finish_objects(tx, [end_of(*each) for each in judged if each[2].state != "later"])
+            ends = [(each[0], end_of(*each)) for each in judged if each[2].state != "later"]
+            objects.finish_objects(tx, [end for _, end in ends])
+            objects.supersede(tx, source.id, ends)
             log.append(tx, source.id, [(row.id, outcome.segments) for row, outcome in _indexed(judged)])
             for row, outcome, decision in judged:
                 note(tx, source, row, outcome, decision)

@@ -15,6 +15,7 @@ from eventferry.logs import get_logger
 from eventferry.pipeline import failing
 from eventferry.pipeline.material import Material
 from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, Ending, Verdict, backoff_ms
+from eventferry.pipeline.sink_alerts import alert_dead, alert_held
 from eventferry.sink import Batch
 
 logger = get_logger()
@@ -123,7 +124,7 @@ def end_hold(tx: sa.Connection, rules: Rules) -> None:
         logger.info("sink.recovered", sink=rules.name)
     if sink.state != "held" or sink.probe_ms is not None:
         alerts.close_condition(tx, f"sink.held:{rules.name}", subject=f"Sink {rules.name} takes events again")
-    alerts.close_condition(tx, f"sink.unavailable:{rules.name}")
+    alerts.close_condition(tx, f"sink.unavailable:{rules.name}", subject=f"Sink {rules.name} takes events again")
 
 
 def _retry(tx: sa.Connection, rules: Rules, row: BatchRow, verdict: Verdict, bugs: int = 0) -> None:
@@ -173,16 +174,7 @@ def hold(tx: sa.Connection, rules: Rules, reason: str, row: BatchRow | None = No
     sinks.set_state(tx, rules.sink_id, "held", reason, probe_ms)
     if was.state != "held":
         logger.error("sink.held", sink=rules.name, reason=reason)
-    alerts.open_condition(
-        tx,
-        cause=f"sink.held:{rules.name}",
-        level="error",
-        event="sink.held",
-        subject=f"Sink {rules.name} is held: it needs a person",
-        detail=reason,
-        command=f"eventferry status --sink {rules.name}; once it is mended: eventferry resume {rules.name}",
-        fields=waiting(tx, rules, f"sink.held:{rules.name}"),
-    )
+    alert_held(tx, rules.name, reason, waiting(tx, rules, f"sink.held:{rules.name}"))
 
 
 def waiting(tx: sa.Connection, rules: Rules, cause: str) -> dict[str, object]:
@@ -283,22 +275,9 @@ def _bury(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: Iterab
         body = lines[position] + b"\n"
         letters.append(DeadLetter(attempted.row.source_id, attempted.row.seq, kind, place, reason, 1, body))
     dead_letters.bury(tx, rules.sink_id, letters)
-    alert_dead(tx, rules, len(letters), f"{letters[0].place}: {letters[0].reason}")
-
-
-def alert_dead(tx: sa.Connection, rules: Rules, count: int, detail: str) -> None:
-    """Tell people that events became dead letters."""
-    logger.error("events.dead", sink=rules.name, events=count, first=detail)
-    alerts.open_condition(
-        tx,
-        cause=f"events.dead:{rules.name}",
-        level="error",
-        event="events.dead",
-        subject=f"Sink {rules.name} refused events; they are kept as dead letters",
-        detail=detail,
-        command=f"eventferry dead-letters list --sink {rules.name}",
-        fields={"sink": rules.name},
-    )
+    detail = f"{letters[0].place}: {letters[0].reason}"
+    logger.error("events.dead", sink=rules.name, events=len(letters), first=detail)
+    alert_dead(tx, rules.name, len(letters), detail)
 
 
 def was_delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, known: bool | None, verdict: Verdict) -> None:

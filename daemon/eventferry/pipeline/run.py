@@ -7,9 +7,10 @@ import sqlalchemy as sa
 
 from eventferry import clock
 from eventferry.errors import StoreError
-from eventferry.ledger import Ledger, alerts, objects, sources
+from eventferry.ledger import Ledger, alerts, objects, sources, unread
 from eventferry.logs import get_logger
 from eventferry.pipeline.discover import Discovery, discover
+from eventferry.pipeline.ending import alert_stopped_again
 from eventferry.pipeline.index import Indexed, Indexer
 from eventferry.pipeline.source import Source
 from eventferry.sink.safe import named
@@ -77,7 +78,10 @@ def run_once(
             _alert_late(tx, source, discovery)
         _alert_unreadable(tx, source, error)
         _end_bad_lines(tx, source)
-        alerts.close_condition(tx, f"run.failed:{source.name}")
+        alert_stopped_again(tx, source.name, source.id)
+        alerts.close_condition(
+            tx, f"run.failed:{source.name}", subject=f"A run of source {source.name} came to its end again"
+        )
     logger.info(
         "run.finished",
         source=source.name,
@@ -125,9 +129,9 @@ def _raise_alerts(tx: sa.Connection, source: Source, discovery: Discovery, error
             fields={"source": source.name},
         )
         return
-    alerts.close_condition(tx, unreachable)
+    alerts.close_condition(tx, unreachable, subject=f"Source {source.name} can be listed again")
     if not discovery.limited:
-        alerts.close_condition(tx, behind)
+        alerts.close_condition(tx, behind, subject=f"A run of source {source.name} left no file waiting")
     elif not source.settings.catch_up and sources.limited_in_a_row(tx, source.id) >= LIMITED_BEFORE_WARNING:
         alerts.open_condition(
             tx,
@@ -146,7 +150,7 @@ def _alert_unmatched(tx: sa.Connection, source: Source, discovery: Discovery, *,
     """A pattern that fits no key at all is a mistake that would otherwise look like silence."""
     cause = f"source.unmatched:{source.name}"
     if discovery.foreign < discovery.listed:
-        alerts.close_condition(tx, cause)
+        alerts.close_condition(tx, cause, subject=f"Source {source.name} has keys that match key_pattern")
     elif discovery.listed and is_whole:
         alerts.open_condition(
             tx,
@@ -165,9 +169,9 @@ def _alert_unreadable(tx: sa.Connection, source: Source, error: str | None) -> N
     """A store that lists its files but does not hand them out would otherwise look like silence."""
     cause = f"source.unreadable:{source.name}"
     patience_ms = int(source.settings.unreadable_after.total_seconds() * 1000)
-    unread = objects.unread_since(tx, source.id, clock.now_ms() - patience_ms)
-    if unread is None:
-        alerts.close_condition(tx, cause)
+    found = unread.unread_since(tx, source.id, clock.now_ms() - patience_ms)
+    if found is None:
+        _end_unreadable(tx, source, cause)
     elif error is None:  # one that cannot even be listed is told as unreachable
         alerts.open_condition(
             tx,
@@ -175,10 +179,23 @@ def _alert_unreadable(tx: sa.Connection, source: Source, error: str | None) -> N
             level="error",
             event="source.unreadable",
             subject=f"Files of source {source.name} can be listed but not read; their events do not come in",
-            detail=f"{unread.files} wait, the first: {named(unread.key, unread.reason or 'no reason is known')}",
+            detail=f"{found.files} wait, the first: {named(found.key, found.reason or 'no reason is known')}",
             command=f"eventferry check --source {source.name}",
-            fields={"source": source.name, "key": unread.key, "waiting": unread.files},
+            fields={"source": source.name, "key": found.key, "waiting": found.files},
         )
+
+
+def _end_unreadable(tx: sa.Connection, source: Source, cause: str) -> None:
+    """Only the file that was named and is whole in the log proves a recovery: it may be gone, or quarantined."""
+    was = alerts.find_open(tx, cause)
+    if was is None:
+        return
+    proven = unread.is_taken(tx, source.id, str(was.fields.get("key", "")))
+    subject = f"Files of source {source.name} can be read again"
+    if not proven:
+        subject = f"No file of source {source.name} waits to be read any more"
+    detail = "" if proven else "what could not be read is gone, or was read and is not whole"
+    alerts.close_condition(tx, cause, detail, subject=subject, proven=proven)
 
 
 def _alert_late(tx: sa.Connection, source: Source, discovery: Discovery) -> None:
@@ -197,7 +214,9 @@ def _alert_late(tx: sa.Connection, source: Source, discovery: Discovery) -> None
             fields={"source": source.name, "files": discovery.late},
         )
     elif not discovery.limited:
-        alerts.close_condition(tx, cause)
+        alerts.close_condition(
+            tx, cause, subject=f"A full listing of source {source.name} met no file that is too late"
+        )
 
 
 def _end_bad_lines(tx: sa.Connection, source: Source) -> None:
@@ -206,4 +225,4 @@ def _end_bad_lines(tx: sa.Connection, source: Source) -> None:
     if alerts.opened_ms(tx, cause) is None:
         return
     if not objects.has_bad_lines_since(tx, source.id, clock.now_ms() - BAD_LINES_OVER_MS):
-        alerts.close_condition(tx, cause, "no bad line came in for 24 hours")
+        alerts.close_condition(tx, cause, subject=f"Source {source.name} brought no bad line for 24 hours")

@@ -43,7 +43,7 @@ def note_loaded(ledger: Ledger, path: Path, digest: str) -> None:
     """The configuration of this digest is at work."""
     with ledger.write() as tx:
         set_meta(tx, "config", asdict(Loaded(str(path), digest, clock.now_ms())))
-        alerts.close_condition(tx, CAUSE)
+        alerts.close_condition(tx, CAUSE, subject="The configuration is loaded again")
 
 
 def note_refused(ledger: Ledger, path: Path, digest: str, problems: tuple[str, ...]) -> None:

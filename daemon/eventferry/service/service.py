@@ -83,6 +83,8 @@ class Service:
         note_loaded(self._ledger, self._path, digest)
         self._add_jobs()
         self._scheduler.start()
+        with self._ledger.write() as tx:  # a death right now must not look like the clean stop before it
+            set_meta(tx, "heartbeat_ms", clock.now_ms())
         logger.info("service.started", **self._counts())
 
     def stop(self) -> None:
@@ -180,6 +182,7 @@ class Service:
         for source in at_work.values():
             self._polls.put(source)
         self._replace_workers(setups)
+        watch.follow(self._ledger, at_work, setups)
         if not at_work:
             logger.info("service.idle", reason=app.why_idle(config))
 

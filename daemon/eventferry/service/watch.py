@@ -1,16 +1,19 @@
 """Silence is a fault: what nobody else would notice is looked for here, and said."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
 from eventferry import clock
 from eventferry.alerts import ChannelError
 from eventferry.alerts.ping import ping
-from eventferry.ledger import Ledger, alerts, books, sources
+from eventferry.ledger import Ledger, alerts, books, sinks, sources
 from eventferry.ledger.books import Backlog
 from eventferry.logs import get_logger
 from eventferry.pipeline.deliver import SinkWorker
+from eventferry.pipeline.ending import alert_stopped_again
+from eventferry.pipeline.setup import SinkSetup
+from eventferry.pipeline.sink_alerts import alert_again
 from eventferry.pipeline.source import Source
 
 logger = get_logger()
@@ -19,11 +22,24 @@ logger = get_logger()
 GRACE_MS = 600_000
 
 
+def follow(ledger: Ledger, at_work: Mapping[str, Source], setups: Mapping[str, SinkSetup]) -> None:
+    """End the alerts about what is switched off, once nobody works on it; tell anew what lasts of what is at work."""
+    with ledger.write() as tx:
+        off = {"sink": {row.name for row in sinks.all_sinks(tx)} - set(setups)}
+        off["source"] = set(sources.source_names(tx)) - set(at_work)
+        for subject, names in off.items():
+            alerts.close_conditions_of(tx, subject, names, "it is no longer configured or switched off")
+        for source in at_work.values():
+            alert_stopped_again(tx, source.name, source.id)
+        for setup in setups.values():
+            alert_again(tx, setup.id)
+
+
 def alert_stuck(tx: sa.Connection, workers: dict[str, SinkWorker]) -> None:
     """Say which sinks are stuck, and which are no longer."""
     for name, worker in workers.items():
         if not worker.is_stuck:
-            alerts.close_condition(tx, f"sink.stuck:{name}")
+            alerts.close_condition(tx, f"sink.stuck:{name}", subject=f"Calls of sink {name} come back again")
             continue
         alerts.open_condition(
             tx,
@@ -50,7 +66,7 @@ def _alert_behind(tx: sa.Connection, name: str, found: list[Backlog], limit_ms: 
     since = min((each.since_ms for each in found if each.since_ms is not None), default=None)
     lag_ms = 0 if since is None else clock.now_ms() - since
     if lag_ms < limit_ms:
-        alerts.close_condition(tx, f"sink.behind:{name}")
+        alerts.close_condition(tx, f"sink.behind:{name}", subject=f"Sink {name} is behind no more")
         return
     events = sum(each.events for each in found)
     alerts.open_condition(

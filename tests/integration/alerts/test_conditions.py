@@ -41,6 +41,28 @@ def test_open_close_and_open_again(ledger: Ledger, time: Clock) -> None:
     assert condition.count == 1 and condition.opened_ms == START + 120_000
 
 
+def test_an_end_tells_what_is_so_now(ledger: Ledger, time: Clock) -> None:
+    """Neither the words of the problem nor its numbers are repeated as if they were still true."""
+    fields = {"sink": "w", "backlog_events": 3, "lag_seconds": 9}
+    with ledger.write() as tx:
+        alerts.open_condition(tx, **HELD, fields=fields)
+        alerts.close_condition(tx, HELD["cause"], subject="Sink w takes events again")
+        (was,) = alerts.changed_conditions(tx, 0)
+        row = tx.execute(sa.select(*alerts.MESSAGE_COLUMNS).order_by(t.messages.c.id.desc()).limit(1)).one()
+    end = alerts.read_message(row)
+    assert (end.kind, end.subject, end.fields) == ("recovered", "Sink w takes events again", {"sink": "w"})
+    assert was.subject == "Sink w is held"  # what a digest says is over
+
+
+def test_a_raised_level_goes_on_telling_whom_it_is_about(ledger: Ledger, time: Clock) -> None:
+    """The second message of a condition names its sink, without the numbers of the first one."""
+    with ledger.write() as tx:
+        alerts.open_condition(tx, **{**HELD, "level": "warning"}, fields={"sink": "w", "backlog_events": 3})
+        assert alerts.open_condition(tx, **HELD, fields={})
+        (condition,) = alerts.open_conditions(tx)
+    assert condition.fields == {"sink": "w"}
+
+
 def test_silence_about_details_keeps_the_last_ones(ledger: Ledger, time: Clock) -> None:
     """A report without detail or fields does not wipe those that are known."""
     with ledger.write() as tx:

@@ -71,9 +71,9 @@ def open_(ledger: Ledger, condition: dict[str, Any], **more: Any) -> None:
         alerts.open_condition(tx, **{**condition, **more})
 
 
-def close(ledger: Ledger, condition: dict[str, Any]) -> None:
+def close(ledger: Ledger, condition: dict[str, Any], subject: str = "") -> None:
     with ledger.write() as tx:
-        alerts.close_condition(tx, condition["cause"])
+        alerts.close_condition(tx, condition["cause"], subject=subject)
 
 
 def headings(receiver: HttpReceiver) -> list[str]:
@@ -100,14 +100,14 @@ def test_a_held_sink_and_a_quarantined_file_arrive_once_and_so_does_their_end(
     assert headings(slack) == [
         "🔴 Sink warehouse is held — prod on db-1",
         "🔴 1 file of events is in quarantine — prod on db-1",
-        "🟢 Recovered: Sink warehouse is held — prod on db-1",
+        "🟢 Recovered: Sink warehouse is held no more — prod on db-1",
         "🟢 Recovered: 1 file of events is in quarantine — prod on db-1",
     ]
     assert "eventferry resume warehouse" in json.dumps(slack.requests[0].json())
     assert [letter["Subject"] for letter in mail.letters] == [
         "[prod] Sink warehouse is held",
         "[prod] 1 file of events is in quarantine",
-        "[prod] Recovered: Sink warehouse is held",
+        "[prod] Recovered: Sink warehouse is held no more",
         "[prod] Recovered: 1 file of events is in quarantine",
     ]
     assert mail.letters[2]["In-Reply-To"] == mail.letters[0]["Message-ID"]
@@ -128,7 +128,7 @@ def test_reminders_come_daily_until_the_end(ledger: Ledger, time: Clock, slack: 
     assert [text.split(" — ")[0] for text in headings(slack)] == [
         "🔴 Sink warehouse is held",
         "🔴 Still: Sink warehouse is held",
-        "🟢 Recovered: Sink warehouse is held",
+        "🟢 Recovered: Sink warehouse is held no more",
     ]
 
 
@@ -153,9 +153,67 @@ def test_beyond_the_cap_one_line_says_how_many(ledger: Ledger, time: Clock, slac
     box.pump()
     assert headings(slack)[4:] == ["🟠 One more message was suppressed; see eventferry status — prod on db-1"]
     close(ledger, {"cause": "later"})
-    close(ledger, {"cause": "cause 0"})
+    close(ledger, {"cause": "cause 0"}, "Problem 0 is over")
     box.pump()
-    assert [text.split(" — ")[0] for text in headings(slack)[5:]] == ["🟢 Recovered: Problem 0"]
+    assert [text.split(" — ")[0] for text in headings(slack)[5:]] == ["🟢 Recovered: Problem 0 is over"]
+
+
+def test_no_recovery_overtakes_its_problem(ledger: Ledger, time: Clock, slack: HttpReceiver, journal: Journal) -> None:
+    """What began and ended while a channel was down is told there at no time; the journal has both."""
+    box = outbox(ledger, slack_channel(slack))
+    slack.reply = Reply(503)
+    open_(ledger, HELD)
+    assert box.pump().failed == 1
+    slack.reply = Reply(200)
+    close(ledger, HELD)
+    for _ in range(10):
+        box.pump()
+        time.pass_(seconds=60)
+    assert len(slack.requests) == 1
+    assert len(journal.records("alert.raised")) == len(journal.records("alert.recovered")) == 1
+    open_(ledger, HELD)
+    assert box.pump().sent == 1
+
+
+def test_of_one_cause_all_waits_for_what_was_said_first(ledger: Ledger, time: Clock, slack: HttpReceiver) -> None:
+    """A message that is refused for a while keeps back its own end, and nobody else's."""
+    box = outbox(ledger, slack_channel(slack))
+    open_(ledger, HELD, level="warning")
+    rule = {"slack": ChannelRule(level="warning")}
+    box.replace({"slack": slack_channel(slack)}, OutboxSettings(rules=rule))
+    assert box.pump().sent == 1
+    slack.script.extend([Reply(400, body=b"invalid_blocks"), Reply(400, body=b"no_text")])
+    close(ledger, HELD)
+    assert box.pump().failed == 1
+    open_(ledger, HELD)
+    open_(ledger, QUARANTINED)
+    assert box.pump().sent == 1 and "quarantine" in headings(slack)[-1]
+    for _ in range(5):
+        time.pass_(seconds=60)
+        box.pump()
+    assert [text.split(" — ")[0] for text in headings(slack)[-2:]] == [
+        "🟢 Recovered: Sink warehouse is held no more",
+        "🔴 Sink warehouse is held",
+    ]
+
+
+def test_a_raise_that_never_arrived_is_dropped_and_the_end_is_told(
+    ledger: Ledger, time: Clock, slack: HttpReceiver
+) -> None:
+    """Who got the warning gets its end, and not the error that nobody could send in between."""
+    rule = {"slack": ChannelRule(level="warning")}
+    box = Outbox(ledger, {"slack": slack_channel(slack)}, OutboxSettings(rules=rule), jitter=lambda _low, high: high)
+    open_(ledger, HELD, level="warning")
+    assert box.pump().sent == 1
+    slack.reply = Reply(503)
+    open_(ledger, HELD)
+    assert box.pump().failed == 1
+    slack.reply = Reply(200)
+    close(ledger, HELD)
+    for _ in range(5):
+        time.pass_(seconds=60)
+        box.pump()
+    assert [text.split(" — ")[0] for text in headings(slack)[2:]] == ["🟢 Recovered: Sink warehouse is held no more"]
 
 
 def test_retry_after_is_honoured(ledger: Ledger, time: Clock, slack: HttpReceiver, journal: Journal) -> None:
@@ -183,7 +241,7 @@ def test_backoff_grows_and_ends_aloud(ledger: Ledger, time: Clock, slack: HttpRe
     slack.reply = Reply(503)
     box = outbox(ledger, slack_channel(slack))
     open_(ledger, HELD)
-    close(ledger, HELD)
+    open_(ledger, QUARANTINED)
     tries = []
     for _ in range(26 * 120):
         if box.pump().failed:

@@ -14,7 +14,7 @@ from tests.builders import HOUR, Ferry, event, events, numbers, wait_until
 from tests.scripted import commit_then_raise, first, hang, raising, take, unavailable
 
 from eventferry import clock
-from eventferry.ledger import Ledger
+from eventferry.ledger import Ledger, alerts
 from eventferry.ledger import tables as t
 from eventferry.pipeline import record, trouble
 from eventferry.pipeline.deliver import SinkWorker
@@ -111,6 +111,10 @@ def test_people_are_told_of_a_sink_that_keeps_failing_and_of_its_recovery(tmp_pa
             ferry.script().behave = take
             wait_until(lambda: ferry.is_settled("out"))
         assert ferry.conditions() == {}
+        query = sa.select(*alerts.MESSAGE_COLUMNS).order_by(t.messages.c.id)
+        problem, end = (alerts.read_message(row) for row in ferry.rows(query))
+        assert problem.fields["backlog_events"] == 25
+        assert (end.subject, end.fields) == ("Sink out takes events again", {"sink": "out"})
 
 
 def test_a_kill_during_a_call_is_an_unknown_outcome_resent_under_the_same_id(tmp_path):

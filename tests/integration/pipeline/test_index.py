@@ -370,6 +370,120 @@ def test_bad_lines_are_over_only_when_none_came_in_for_a_day(tmp_path):
         assert kinds == ["problem", "recovered"]
 
 
+def test_a_shorter_patience_makes_no_alarm_of_a_file_that_is_being_written(tmp_path):
+    """A truncated file says nothing about its store: it is quarantined when its time is over, and that is all."""
+    with freezegun.freeze_time("2026-03-01 12:00:00") as time, Ferry(tmp_path) as ferry:
+        path = ferry.put(f"{HOUR}/a.ndjson.gz", events(2000), age=60)
+        before = path.stat().st_mtime
+        path.write_bytes(path.read_bytes()[:-30])
+        os.utime(path, (before, before))
+        ferry.open()
+        assert ferry.index().indexed.postponed == 1
+        time.tick(dt.timedelta(seconds=30))
+        ferry.sources["events"]["unreadable_after"] = "1s"
+        ferry.open()
+        ferry.index()
+        assert ferry.conditions() == {}
+        time.tick(dt.timedelta(seconds=60))
+        assert ferry.index().indexed.quarantined == 1
+        assert kinds(ferry, "source.unreadable") == []
+
+
+@pytest.mark.parametrize(("is_whole", "end"), [(True, "recovered"), (False, "over")])
+def test_only_a_file_that_was_read_proves_that_files_can_be_read(tmp_path, monkeypatch, is_whole, end):
+    """What is handed out in the end and quarantined then is no recovery."""
+
+    def refuse(self, key, version):
+        raise StoreError(f"{key}: permission denied")
+
+    with freezegun.freeze_time("2026-03-01 12:00:00") as time, Ferry(tmp_path) as ferry:
+        path = ferry.put(f"{HOUR}/a.ndjson.gz", events(2000))
+        if not is_whole:
+            before = path.stat().st_mtime
+            path.write_bytes(path.read_bytes()[:-30])
+            os.utime(path, (before, before))
+        ferry.open()
+        with monkeypatch.context() as patched:
+            patched.setattr(DirectoryStore, "open", refuse)
+            for _ in range(2):
+                ferry.index()
+                time.tick(dt.timedelta(minutes=61))
+            ferry.index()
+        assert kinds(ferry, "source.unreadable") == ["problem"]
+        time.tick(dt.timedelta(minutes=2))
+        ferry.index()
+        assert kinds(ferry, "source.unreadable") == ["problem", end]
+
+
+# -- later versions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_mended_under_its_key_ends_the_alert(tmp_path):
+    """The later version was taken: nothing waits of the earlier one, and the books balance."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(20) + b"bad\n" * 30, age=7200)
+        ferry.put(f"{HOUR}/b.ndjson", b"bad\n" * 30, age=7200)
+        ferry.open()
+        ferry.index()
+        assert ferry.conditions()["file.quarantined:events"].fields["files"] == 2
+        ferry.put(f"{HOUR}/a.ndjson", events(20))
+        ferry.index()
+        assert "b.ndjson" in ferry.conditions()["file.quarantined:events"].subject
+        ferry.put(f"{HOUR}/b.ndjson", events(5, 20))
+        ferry.index()
+        assert ferry.conditions() == {}
+        assert kinds(ferry) == ["problem", "recovered"]
+        assert [(row.state, row.reason) for row in ferry.objects()[:2]] == [
+            ("dropped", "a later version was taken")
+        ] * 2
+        ferry.deliver()
+        assert numbers(ferry.script().lines()) == list(range(25))
+        assert ferry.source_book().events == ferry.book().delivered == 25
+
+
+def test_a_quarantined_growth_is_made_up_for_by_a_later_growth(tmp_path):
+    """The later version has all that the earlier one could have had."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(30), age=9000)
+        ferry.open()
+        ferry.index()
+        ferry.put(f"{HOUR}/a.ndjson", events(30) + b"bad\n" * 90, age=8000)
+        ferry.index()
+        assert "file.quarantined:events" in ferry.conditions()
+        ferry.put(f"{HOUR}/a.ndjson", events(40), age=7000)
+        ferry.index()
+        assert [row.state for row in ferry.objects()] == ["indexed", "dropped", "indexed"]
+        assert ferry.conditions() == {}
+        assert ferry.source_book().events == 40
+
+
+@pytest.mark.parametrize(
+    ("later", "on_change", "state"),
+    [
+        (events(40), "deliver", "held"),  # grown from what was before the held one
+        (events(30), "deliver", "held"),  # put back
+        (events(40, 500), "hold", "held"),
+        (events(40, 500), "deliver", "dropped"),  # rewritten once more, and taken whole
+    ],
+)
+def test_a_held_version_is_over_only_when_a_later_one_was_taken_whole(tmp_path, later, on_change, state):
+    """What grew from another base holds nothing of the held version: a person still decides."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(30), age=9000)
+        ferry.open()
+        ferry.index()
+        ferry.put(f"{HOUR}/a.ndjson", events(35, 100), age=8000)
+        ferry.index()
+        assert "file.held:events" in ferry.conditions()
+        ferry.sources["events"]["on_change"] = on_change
+        ferry.open()
+        ferry.put(f"{HOUR}/a.ndjson", later, age=7000)
+        ferry.index()
+        assert ferry.objects()[1].state == state
+        assert ("file.held:events" in ferry.conditions()) == (state == "held")
+        ferry.source_book()
+
+
 # -- workers that die -------------------------------------------------------------------------------------------------
 
 
@@ -426,3 +540,22 @@ def test_a_file_that_was_asked_for_again_and_is_gone_is_no_recovery(tmp_path):
         ferry.index()
         assert ferry.states() == {f"{HOUR}/a.ndjson": "gone"}
         assert kinds(ferry) == ["problem", "over"]
+
+
+def test_a_quarantined_file_of_a_source_that_was_switched_off_is_told_again(tmp_path):
+    """Nobody looks after what is switched off; what lasts is told anew when it is at work again."""
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", b"bad\n" * 30)
+        ferry.open()
+        ferry.index()
+        ferry.sources["events"]["enabled"] = False
+        ferry.open()
+        assert ferry.conditions() == {}
+        ferry.sources["events"]["enabled"] = True
+        ferry.open()
+        ferry.index()
+        condition = ferry.conditions()["file.quarantined:events"]
+        assert (condition.level, condition.fields["files"]) == ("error", 1)
+        assert kinds(ferry) == ["problem", "over", "problem"]
+        ferry.index()
+        assert kinds(ferry) == ["problem", "over", "problem"]

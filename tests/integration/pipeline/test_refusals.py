@@ -76,6 +76,9 @@ def test_many_poisoned_events_all_become_dead_letters(tmp_path):
         ferry.script().behave = refusing(POISON)
         ready(ferry, poisoned(500, *where)).deliver()
         assert sorted(numbers(ferry.script().lines())) == [n for n in range(500) if n not in where]
+        condition = ferry.conditions()["events.dead:out"]
+        assert condition.subject == "Sink out refused 7 events; dead letters keep what was refused"
+        assert condition.fields == {"sink": "out", "events": 7}
         assert {int(letter.place.rpartition(":")[2]) - 1 for letter in ferry.letters()} == where
 
 

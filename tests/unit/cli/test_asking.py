@@ -7,12 +7,14 @@ from typing import Any
 
 import duckdb
 import pytest
+import sqlalchemy as sa
+from tests.scripted import unavailable
 from tests.unit.cli.conftest import Site
 
 from eventferry import app
 from eventferry.cli import asking
 from eventferry.errors import ConfigError
-from eventferry.ledger import sinks
+from eventferry.ledger import sinks, tables
 from eventferry.service import carry_out
 
 
@@ -71,6 +73,40 @@ def test_pause_and_resume_without_a_daemon(used: Site) -> None:
     assert "sink archive is paused; 2 events wait" in shown.output
     assert used.run("resume", "archive").exit_code == 0
     assert used.run("once").exit_code == 0
+
+
+def test_what_is_so_already_is_said(site: Site) -> None:
+    """No action is claimed where none was needed; a sink that fails is told as such when it is resumed."""
+    site.configure("odd", more='retry = { first = "1h", max = "1h" }\n')
+    assert site.run("once").exit_code == 0
+    assert "is active already" in site.run("resume", "odd").output
+    assert site.run("pause", "odd").exit_code == 0
+    again = site.run("pause", "odd")
+    assert again.exit_code == 0
+    assert "is paused already" in again.output
+    assert "was paused; it is tried now" in site.run("resume", "odd").output
+    site.put("2024/01/31/01/b.ndjson.gz", 2)
+    site.script.behave = unavailable()
+    assert site.run("once").exit_code == 1
+    assert "next try " in site.run("status").output
+    assert "odd was waiting to be tried again; it is tried now" in site.run("resume", "odd").output
+
+
+@pytest.mark.parametrize(
+    ("type_", "words"),
+    [
+        ("file", "its old id: it takes what it lacks"),
+        ("console", "its old id: what it has already it gets a second time."),
+        ("http", "it gets a second time, unless its receiver knows the keys of batches"),
+    ],
+)
+def test_a_repair_promises_no_more_than_the_type(used: Site, type_: str, words: str) -> None:
+    """Only a sink whose type makes repeats harmless takes no event twice."""
+    ledger = used.ledger()
+    with ledger.write() as tx:
+        tx.execute(sa.update(tables.sinks).values(type=type_))
+    ledger.close()
+    assert words in replay(used, "--missing").output
 
 
 def test_pause_through_the_daemon(used: Site) -> None:

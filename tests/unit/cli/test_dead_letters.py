@@ -4,7 +4,7 @@ import json
 import threading
 
 import pytest
-from tests.scripted import refusing_events, take
+from tests.scripted import refusing_events, take, unavailable
 from tests.unit.cli.conftest import Site
 
 from eventferry import app
@@ -70,6 +70,37 @@ def test_it_must_be_said_which(refused: Site, args: list[str]) -> None:
 def test_none(used: Site) -> None:
     """An empty list is good news."""
     assert "no dead letters" in used.run("dead-letters", "list").output
+
+
+def test_a_vanished_file_that_is_back_can_be_delivered(site: Site) -> None:
+    """There are no bytes to send again; the command that is named instead delivers the file, once it is there."""
+    site.configure("odd", source='gone_after = "0s"')
+    site.script.behave = unavailable()
+    site.run("once")
+    (path,) = site.store.rglob("*.gz")
+    path.rename(site.root / path.name)
+    site.script.behave = take
+    for _ in range(10):
+        site.run("resume", "odd")
+        site.run("once")
+        if numbers(site):
+            break
+    (number,) = numbers(site)
+    listed = site.run("dead-letters", "list").output
+    assert "--missing   delivers it" in listed
+    assert "dead-letters retry" not in listed
+    shown = site.run("dead-letters", "retry", number)
+    assert shown.exit_code == 2
+    replay = "replay --sink odd --from 2024-01-31 --to 2024-01-31 --missing"
+    said = f"if the file is there again, `eventferry --config {site.config} {replay}` delivers it, otherwise"
+    assert said in shown.stderr
+    assert f"dead-letters drop {number}` ends it" in shown.stderr
+    assert replay in site.run("dead-letters", "retry", "--all", "--sink", "odd").output
+    (site.root / path.name).rename(path)
+    assert site.run(*replay.split(" "), "--yes").exit_code == 0
+    assert site.run("once").exit_code == 0
+    assert len(site.script.lines()) == 3
+    assert numbers(site) == []
 
 
 def test_retry_without_a_daemon_says_that_nothing_is_sent_yet(refused: Site) -> None:

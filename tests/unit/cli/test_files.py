@@ -39,6 +39,19 @@ def test_list(stuck: Site) -> None:
     assert stuck.run("files", "list", "--source", "nobody").exit_code == 2
 
 
+def test_only_what_works_is_offered(stuck: Site) -> None:
+    """A truncated file cannot be released: it is not said where there is none but such, and said of which else."""
+    assert "could be read to its end: bad lines are left out" in stuck.run("files", "list").output
+    assert stuck.run("files", "drop", number_of(stuck, "cut"), "--yes").exit_code == 0
+    assert "delivers it as it is: bad lines are left out" in stuck.run("files", "list").output
+    assert stuck.run("files", "drop", number_of(stuck, "bad"), "--yes").exit_code == 0
+    stuck.put("2024/01/31/04/other.ndjson.gz", 50, cut=20)
+    assert stuck.run("once").exit_code == 1
+    shown = stuck.run("files", "list").output
+    assert "files retry" in shown
+    assert "files release" not in shown
+
+
 def test_list_of_bad_lines_shows_samples(stuck: Site) -> None:
     """File, line and reason: enough to find it in the producer."""
     shown = stuck.run("files", "list", "--bad")

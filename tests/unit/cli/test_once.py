@@ -1,9 +1,14 @@
 """One pass in the foreground: what is delivered, and what the exit code says about the rest."""
 
+import json
+import os
+import time
 from pathlib import Path
 
+import pytest
 from tests.scripted import raising, refusing_events, unavailable
 from tests.unit.cli.conftest import Site
+from typer.testing import Result
 
 from eventferry import app
 from eventferry.ledger import books
@@ -37,8 +42,10 @@ def test_more_files_than_a_run_takes(site: Site) -> None:
     for number in range(5):
         site.put(f"2024/01/31/01/{number}.ndjson.gz", 1)
     shown = site.run("once")
-    assert shown.exit_code == 1, shown.output
+    assert shown.exit_code == 0, shown.output  # nothing failed: `set -e` in a script does not end here
+    assert "source events has more new files than one run takes (max_files)" in shown.output
     assert f"eventferry --config {site.config} once --drain" in shown.output
+    assert "Everything else is delivered" in shown.output
     assert site.run("once", "--drain").exit_code == 0
     assert delivered(site.out) == 8
 
@@ -51,6 +58,25 @@ def test_a_truncated_file_is_named_with_the_next_command(site: Site) -> None:
     assert "1 file is quarantined" in shown.output
     assert "eventferry files list --state quarantined" in shown.output
     assert delivered(site.out) == 3
+
+
+def test_a_file_that_cannot_be_read_yet_is_named(site: Site) -> None:
+    """Truncated and young, it is tried again for a while; each pass says which it is, why, and where to look."""
+    path = site.put("2024/01/31/01/cut.ndjson.gz", 50, cut=20)
+    now = time.time()
+    os.utime(path, (now - 600, now - 600))
+    for _ in range(2):  # the second pass does not try it: it is too early
+        shown = site.run("once")
+        assert shown.exit_code == 1, shown.output
+        assert "source events: 1 file could not be read yet; 2024/01/31/01/cut.ndjson.gz: " in shown.output
+        assert "truncated" in shown.output
+        assert "Everything" not in shown.output
+        assert f"eventferry --config {site.config} files list --state seen --source events" in shown.output
+    assert "truncated" in site.run("files", "list", "--state", "seen").output
+    assert "1 not readable yet" in site.run("status").output
+    assert f"eventferry --config {site.config} files list --state seen" in site.run("status").output
+    (source,) = json.loads(site.run("status", "--json").output)["sources"]
+    assert source["unreadable"] == 1
 
 
 def test_a_held_sink_delays_nobody(site: Site) -> None:
@@ -71,10 +97,53 @@ def test_a_sink_that_does_not_answer_keeps_its_events(site: Site) -> None:
     shown = site.run("once")
     assert shown.exit_code == 1, shown.output
     assert "3 events wait: answered 503" in shown.output
+    assert f"eventferry --config {site.config} check --sink odd" in shown.output
     site.script.behave = lambda batch, script: None
     site.run("resume", "odd")
     assert site.run("once").exit_code == 0
     assert len(site.script.lines()) == 3
+
+
+def test_a_function_that_raises_is_told_with_its_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place in the code is where to look; `status` shows that the sink fails, and when it is tried again."""
+    (site.root / "own_sink.py").write_text("def take(text):\n    raise KeyError('amount')\n")
+    monkeypatch.syspath_prepend(str(site.root))
+    site.configure(
+        "none", more='[[sinks]]\nname = "fn"\ntype = "own_sink:take"\nretry = { first = "1h", max = "1h" }\n'
+    )
+    shown = site.run("once")
+    assert shown.exit_code == 1, shown.output
+    assert "sink fn: 3 events wait: KeyError: 'amount' (at " in shown.output
+    assert "look at the line of code that is named above; once it is mended: eventferry --config" in shown.output
+    shown = site.run("status")
+    assert "trying again" in shown.output
+    assert "; next try " in shown.output
+    assert "No open problems" not in shown.output
+    assert "sink fn fails" in shown.output
+
+
+def test_vanished_events_are_not_called_refused(site: Site) -> None:
+    """Nothing was refused, and there are no bytes to keep."""
+    site.configure("odd", source='gone_after = "0s"')
+    site.script.behave = unavailable()
+    assert site.run("once").exit_code == 1
+    for path in site.store.rglob("*.gz"):
+        path.rename(site.root / path.name)
+    site.script.behave = lambda batch, script: None
+    shown = _until(site, "not sent")
+    assert shown.exit_code == 1
+    assert "sink odd: 3 events were not sent, because the file is gone or was rewritten in the store" in shown.output
+    assert "refused" not in shown.output
+
+
+def _until(site: Site, words: str) -> Result:
+    """Passes, until one says that."""
+    for _ in range(10):
+        site.run("resume", "odd")
+        shown = site.run("once")
+        if words in shown.output:
+            return shown
+    raise AssertionError(shown.output)
 
 
 def test_refused_events_are_kept_and_told(site: Site) -> None:
@@ -140,4 +209,5 @@ def test_a_store_that_is_gone_is_told(used: Site) -> None:
     shown = used.run("once")
     assert shown.exit_code == 1, shown.output
     assert "could not be listed" in shown.output
+    assert "nothing new" not in shown.stderr
     assert f"eventferry --config {used.config} check --source events" in shown.output

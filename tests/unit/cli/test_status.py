@@ -200,6 +200,16 @@ def test_a_broken_channel_is_told(used: Site) -> None:
     assert "ops (last message" in used.run("status").output
 
 
+def test_without_a_sink_no_next_run_is_promised(used: Site) -> None:
+    """Nothing is listed, and why is said."""
+    used.config.write_text(used.config.read_text().replace('type = "file"', 'type = "file"\nenabled = false'))
+    with app.own_state(used.state, wait=False):
+        found = status(used)
+        assert found["sources"][0]["next_run"] is None
+        assert "no sink is enabled" in found["idle"]
+        assert "nothing is listed: no sink is enabled" in used.run("status").output
+
+
 def test_a_broken_config_is_told_before_any_daemon_ran(used: Site) -> None:
     """It is what keeps the first one from starting."""
     used.config.write_text(used.config.read_text() + "x = [\n")

@@ -82,7 +82,12 @@ def problem(text: str, **more: Any) -> str:
         ('[alerts]\nping_url = "hidden"', "alerts.ping_url: its value, which is not shown because it is a secret"),
         ('[[alerts.channels]]\nurl = "x"', "alerts.channels[0].type: is missing"),
         ('[[alerts.channels]]\ntype = "slack"\n[[alerts.channels]]\ntype = "slack"', "'slack' is the name of chann"),
-        ("a = ", "config.toml:1:5: is not TOML: Invalid value (line 1, column 5)"),
+        ("a = ", "config.toml:1:5: is not TOML: A value is missing after = (line 1, column 5)"),
+        ("a = hello", "config.toml:1:5: is not TOML: Invalid value (line 1, column 5)"),
+        ("a = [hello]", "config.toml:1:6: is not TOML: Invalid value (line 1, column 6)"),
+        ("a = 1\nx = [\n", "config.toml:2:6: is not TOML: The list that begins in line 2 is not closed"),
+        ("x = [\n  1,\n[[sinks]]\n", "config.toml:3:3: is not TOML: The list that begins in line 1 is not closed"),
+        ('x = [\n  1,\nname = "a"\n', "config.toml:3:1: is not TOML: The list that begins in line 1 is not closed"),
         ("a = 1\nb = [1,\n", "config.toml:2:8: is not TOML: "),
         ("a = 1\na = 2", "config.toml:2:6: is not TOML: Cannot overwrite a value"),
         ("a = " + "[" * 5000, "config.toml: is nested too deeply"),
@@ -204,6 +209,44 @@ redact_salt = "literal-salt"
     assert config.sources[0].store_spec()[1] == {"access_key": "literal-id", "secret_key": "from-a-file"}
     assert config.sinks[0].options["url"] == "https://x/from-the-environment"
     assert config.sinks[0].transform().salt == b"literal-salt"
+
+
+def test_secrets_in_literal_urls_are_hidden() -> None:
+    """Passwords and values of queries, in the options of everything, in the text, the data and the changes."""
+    text = (
+        '[alerts]\nping_url = "https://ping/x?k=QSECRET1"\n'
+        '[[alerts.channels]]\ntype = "mail"\nserver = "smtp://robot:QSECRET2@mail/"\n'
+        + SOURCE.replace("/srv", "s3://bucket/prefix?sig=QSECRET3")
+        + '[[sinks]]\nname = "bi"\ntype = "http"\nurl = "https://x/events?api_key=QSECRET4&page=QSECRET5#top"\n'
+        + 'mirrors = ["https://ann:QSECRET6@y/a", "https://QSECRET7@z/"]\nendpoint = "x/y?token=QSECRET8"\n'
+        + 'filter = [{field = "url", equals = "https://shop/?page=1"}]\n'
+    )
+    redactor = Redactor()
+    config = load_text(text, environ={}, check_sinks=False, redactor=redactor)
+    for shown in (config.show(), str(config.to_toml_dict())):
+        assert "QSECRET" not in shown
+        assert "https://x/events?api_key=***&page=***#top" in shown
+        assert "https://ann:***@y/a" in shown
+        assert "https://shop/?page=1" in shown
+    assert config.sinks[0].options["url"].endswith("api_key=QSECRET4&page=QSECRET5#top")
+    assert redactor.redact("QSECRET2 QSECRET4 QSECRET6") == "*** *** ***"
+    other = load_text(text.replace("QSECRET5", "other"), environ={}, check_sinks=False)
+    assert config.diff(config, other) == ["sinks.bi.url: changed"]
+
+
+def test_an_address_without_secrets_is_shown_as_it_is() -> None:
+    """A port, a user of a database, an @ in a path and a pattern with a question mark hide nothing."""
+    for plain in ("https://x:8080/a@b", "postgresql://ann@db/events", "sqlite:////var/x.db", "/srv/what?/x"):
+        config = load_text(SOURCE + SINK + f'place = "{plain}"\n', environ={}, check_sinks=False)
+        assert config.to_toml_dict()["sinks"][0]["place"] == plain
+        assert config.to_toml_dict()["sources"][0]["key_pattern"] == config.sources[0].key_pattern
+
+
+def test_an_option_that_is_not_accepted_is_told_in_a_sentence() -> None:
+    """Value, what is wrong with it, and what would be right."""
+    text = '[[sinks]]\nname = "out"\ntype = "file"\npath = "/x"\ncompression = "gz"\n'
+    said = problem(text, check_sinks=True)
+    assert said.endswith("sinks[0].compression: 'gz' is not accepted; expected 'none', 'gzip' or 'zstd'")
 
 
 def test_defaults_and_forms_of_values() -> None:
