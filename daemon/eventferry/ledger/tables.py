@@ -311,7 +311,7 @@ sends = Table(
     metadata,
     Column("message_id", ForeignKey("messages.id"), primary_key=True),
     Column("channel", Text, primary_key=True),
-    Column("state", Text, nullable=False),  # pending | sent | failed | suppressed
+    Column("state", Text, nullable=False),  # pending | sent | failed | suppressed | dropped
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_ms", BigInteger, nullable=False, default=0),
     Column("error", Text),
