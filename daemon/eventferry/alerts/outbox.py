@@ -206,7 +206,7 @@ class _Pass:
                     self._done.sent += 1
                     continue
                 again = self._next_try(one, error)
-                sends.record_failed(tx, one.message.id, name, str(error), again)
+                sends.record_failed(tx, one.message.id, name, str(error), again, refused=error.refused)
                 if again is not None and not error.refused:
                     sends.postpone(tx, name, again)
                 failed.append((one, error, again))

@@ -7,7 +7,7 @@ from urllib.parse import unquote, unquote_plus
 from eventferry.config.secrets import MASK
 
 _URL_KEY = re.compile(r"(^|_)(urls?|uris?|endpoints?|address|dsn)$")
-_PASSWORD = re.compile(r"(?<=://)([^/?#\s@:]*):([^/?#\s]*)@")
+_PASSWORD = re.compile(r"(?<=://)([^/?#\s:]*):([^/?#\s]*)@")
 _TOKEN = re.compile(r"(?<=://)([^/?#\s@:]+)@")  # `https://TOKEN@host`: a user that needs no password is one itself
 _QUERY = re.compile(r"(?<=\?)[^#\s]+")
 _SECRET_PARAMETER = re.compile(r"key|pass|pw|secret|token|sig|auth|credential|code|session|salt", re.IGNORECASE)

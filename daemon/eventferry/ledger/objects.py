@@ -43,6 +43,7 @@ class ObjectRow:
     events: int | None
     bad: int | None
     seen_ms: int
+    next_ms: int  # not tried before
 
 
 _COLUMNS = [t.objects.c[name] for name in ObjectRow.__slots__]

@@ -11,7 +11,7 @@ from eventferry.ledger import Ledger, batches, dead_letters, replayable, sinks
 from eventferry.ledger import tables as t
 from eventferry.ledger.batches import BatchRow
 from eventferry.ledger.database import get_meta, set_meta
-from eventferry.ledger.identity import batch_id
+from eventferry.ledger.identity import batch_id, letter_id
 from eventferry.ledger.sinks import SinkRow
 from eventferry.sink import Part
 
@@ -30,9 +30,20 @@ def repair(ledger: Ledger, rows: Sequence[BatchRow], finish: Finish) -> int:
     def reopen(tx: sa.Connection, page: Sequence[BatchRow]) -> int:
         seqs = [row.seq for row in page]
         dead_letters.supersede(tx, seqs)
+        _take_ids_of_letters(tx, [row for row in page if row.state == "dead"])
         return batches.reopen(tx, seqs)
 
     return _in_pages(ledger, rows, reopen, finish)
+
+
+def _take_ids_of_letters(tx: sa.Connection, rows: Sequence[BatchRow]) -> None:
+    """Refused events that a retry delivered go under the ids that it delivered them under: these are recorded."""
+    letters = (t.dead_letters.c.batch_seq.in_([row.seq for row in rows]), t.dead_letters.c.state == "delivered")
+    delivered = sa.select(t.dead_letters.c.batch_seq, t.dead_letters.c.id, t.dead_letters.c.place)
+    sink_of = {row.seq: row.sink_id for row in rows}
+    for seq, number, place in tx.execute(delivered.where(*letters)).all():
+        identity = sinks.get_sink_by_id(tx, sink_of[seq]).identity
+        tx.execute(sa.update(t.batches).where(_b.seq == seq).values(id=letter_id(identity, number, place)))
 
 
 def again(

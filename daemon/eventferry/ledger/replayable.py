@@ -35,7 +35,7 @@ def ended_between(tx: sa.Connection, sink_id: int, low_ms: int, high_ms: int) ->
 def to_repair(tx: sa.Connection, sink_id: int, low_ms: int, high_ms: int) -> list[BatchRow]:
     """The same, but what was replaced stays so: the batches that stand in its place since.
 
-    Not a refused event that a retry delivered since, under another id, nor one that a person dropped.
+    Not a refused event that a person dropped.
     """
     rows = [row for span in _spans(tx, sink_id, low_ms, high_ms) for row in batches.batches_between(tx, *span, ALL)]
     standing: list[BatchRow] = []
@@ -45,12 +45,12 @@ def to_repair(tx: sa.Connection, sink_id: int, low_ms: int, high_ms: int) -> lis
         newer = _Cover(standing)
         standing += [root for root in roots if root.epoch == epoch and not newer.overlapped_by(root)]
     families = {root.seq for root in standing}
-    covers, settled = _Cover(standing), _settled(tx, [row.seq for row in rows if row.state == "dead"])
+    covers, dropped = _Cover(standing), _dropped(tx, [row.seq for row in rows if row.state == "dead"])
     return [
         row
         for row in rows
         if row.state in ENDED
-        and row.seq not in settled
+        and row.seq not in dropped
         and ((row.root_seq or row.seq) in families or (row.replay_id is None and not covers.overlapped_by(row)))
     ]
 
@@ -143,11 +143,11 @@ def _letter_ids(tx: sa.Connection, identity: str, seqs: Sequence[int]) -> dict[i
     return found
 
 
-def _settled(tx: sa.Connection, seqs: Sequence[int]) -> set[int]:
-    """Those of the batches whose dead letters are all over: delivered by a retry, or dropped."""
+def _dropped(tx: sa.Connection, seqs: Sequence[int]) -> set[int]:
+    """Those of the batches whose dead letters were all dropped."""
     found: set[int] = set()
     for page in _pages(seqs):
-        left = sa.func.sum(sa.case((_d.state.in_(("delivered", "dropped")), 0), else_=1))
+        left = sa.func.sum(sa.case((_d.state == "dropped", 0), else_=1))
         over = sa.select(_d.batch_seq).where(_d.batch_seq.in_(page)).group_by(_d.batch_seq).having(left == 0)
         found |= set(tx.execute(over).scalars())
     return found

@@ -12,6 +12,8 @@ from eventferry.logs import redact
 _m = t.messages.c
 _s = t.sends.c
 
+_OF_A_CAUSE = ("problem", "reminder", *ENDS)
+
 # A persisted time further ahead than any back-off means that the clock was set back: due at once.
 LONGEST_WAIT_MS = 3_600_000
 
@@ -38,6 +40,7 @@ def route(
         channels = tuple(choose(message, _told(tx, message)))
         if message.kind in ENDS:
             _drop_unsent(tx, message)
+        _drop_refused(tx, message)
         for channel in channels:
             tx.execute(sa.insert(t.sends).values(message_id=message.id, channel=channel, state="pending", next_ms=0))
         tx.execute(sa.update(t.messages).where(_m.id == message.id).values(routed=True))
@@ -49,9 +52,10 @@ def _told(tx: sa.Connection, message: StoredMessage) -> frozenset[str]:
     if message.kind not in ("reminder", *ENDS):
         return frozenset()
     told = sa.select(_s.channel).join(t.messages, _m.id == _s.message_id)
-    # Who was spared the problem, or had not got it yet, is spared its end.
-    states = ["sent"] if message.kind in ENDS else ["pending", "sent"]
-    return frozenset(tx.execute(told.where(*_earlier_words(message), _s.state.in_(states)).distinct()).scalars())
+    # Who was spared the problem, or was not even tried, is spared its end. A try that failed may have arrived.
+    tried = _s.attempts > 0 if message.kind in ENDS else sa.true()
+    where = sa.or_(_s.state == "sent", sa.and_(_s.state == "pending", tried))
+    return frozenset(tx.execute(told.where(*_earlier_words(message), where).distinct()).scalars())
 
 
 def _earlier_words(message: StoredMessage) -> tuple[sa.ColumnElement[bool], ...]:
@@ -61,13 +65,17 @@ def _earlier_words(message: StoredMessage) -> tuple[sa.ColumnElement[bool], ...]
 
 
 def _drop_unsent(tx: sa.Connection, end: StoredMessage) -> None:
-    """What is over need not be said any more: a channel that comes back gets neither the problem nor its end.
+    """What is over need not be said any more where nobody tried yet to say it; its end is not said either."""
+    untried = (_s.state == "pending", _s.attempts == 0)
+    earlier = _s.message_id.in_(sa.select(_m.id).where(*_earlier_words(end)))
+    tx.execute(sa.update(t.sends).where(*untried, earlier).values(state="dropped"))
 
-    What was tried counts as failed, so that `status` goes on showing a channel that takes nothing.
-    """
-    unsent = (_s.state == "pending", _s.message_id.in_(sa.select(_m.id).where(*_earlier_words(end))))
-    state = sa.case((_s.attempts > 0, "failed"), else_="dropped")
-    tx.execute(sa.update(t.sends).where(*unsent).values(state=state))
+
+def _drop_refused(tx: sa.Connection, message: StoredMessage) -> None:
+    """What a channel refused for its own sake is not tried any more once there is later news of the same cause."""
+    refused = (_s.state == "pending", _s.refused.is_(True))
+    earlier = sa.select(_m.id).where(_m.cause == message.cause, _m.id < message.id, _m.kind.in_(_OF_A_CAUSE))
+    tx.execute(sa.update(t.sends).where(*refused, _s.message_id.in_(earlier)).values(state="failed"))
 
 
 def is_anything_due(tx: sa.Connection, now_ms: int) -> bool:
@@ -91,9 +99,17 @@ def _due(now_ms: int) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _is_behind(now_ms: int) -> sa.ColumnElement[bool]:
-    """Whether an earlier message of the same cause waits for another try at the same channel."""
+    """Whether an earlier message of the same cause waits for another try at the same channel.
+
+    One that was refused for its own sake holds nothing up: what follows may well be taken.
+    """
     earlier, send = t.messages.alias("earlier"), t.sends.alias("earlier_send")
-    waits = sa.and_(send.c.state == "pending", send.c.next_ms > now_ms, send.c.next_ms <= now_ms + LONGEST_WAIT_MS)
+    waits = sa.and_(
+        send.c.state == "pending",
+        send.c.refused.is_(False),
+        send.c.next_ms > now_ms,
+        send.c.next_ms <= now_ms + LONGEST_WAIT_MS,
+    )
     same = sa.and_(send.c.channel == _s.channel, earlier.c.cause == _m.cause, earlier.c.id < _m.id)
     return sa.exists().where(waits, earlier.c.id == send.c.message_id, same)
 
@@ -103,10 +119,13 @@ def record_sent(tx: sa.Connection, message_id: int, channel: str, now_ms: int) -
     _change(tx, message_id, channel, state="sent", sent_ms=now_ms, attempts=_s.attempts + 1, error=None)
 
 
-def record_failed(tx: sa.Connection, message_id: int, channel: str, error: str, next_ms: int | None) -> None:
-    """The channel did not take the message; it is tried again at `next_ms`, never where that is None."""
+def record_failed(
+    tx: sa.Connection, message_id: int, channel: str, error: str, next_ms: int | None, *, refused: bool = False
+) -> None:
+    """The channel did not take the message, `refused` for its own sake; it is tried again at `next_ms`, if any."""
     change = {"state": "failed"} if next_ms is None else {"next_ms": next_ms}
-    _change(tx, message_id, channel, attempts=_s.attempts + 1, error=redact(error)[:500], **change)
+    said = redact(error)[:500]
+    _change(tx, message_id, channel, attempts=_s.attempts + 1, error=said, refused=refused, **change)
 
 
 def record_suppressed(tx: sa.Connection, message_ids: Collection[int], channel: str, now_ms: int) -> None:

@@ -1,7 +1,6 @@
-"""The tables of the ledger: everything eventferry remembers.
+"""The tables of the ledger: everything eventferry remembers. States are words, checked by the modules that write them.
 
-Times are epoch milliseconds (…_ms). Digests are xxh3-128, 32 hex digits. States are words, checked by the modules that
-write them. No table holds an event's bytes except `dead_letters`.
+Times are epoch ms (…_ms), digests xxh3-128 (32 hex digits). No table holds an event's bytes except `dead_letters`.
 """
 
 from sqlalchemy import (
@@ -18,8 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-# SQLite numbers rows by itself only for INTEGER; BigInteger elsewhere.
-Id = BigInteger().with_variant(Integer, "sqlite")
+Id = BigInteger().with_variant(Integer, "sqlite")  # which numbers rows by itself only for INTEGER
 
 metadata = MetaData(
     naming_convention={
@@ -304,6 +302,7 @@ messages = Table(
     Column("payload", Text, nullable=False),  # JSON: subject, detail, command, fields, since_ms, count
     Column("created_ms", BigInteger, nullable=False),
     Column("routed", Boolean, nullable=False, default=False),
+    Index("ix_messages_cause", "cause", "id"),
 )
 
 sends = Table(
@@ -315,6 +314,7 @@ sends = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_ms", BigInteger, nullable=False, default=0),
     Column("error", Text),
+    Column("refused", Boolean, nullable=False, default=False),  # for its own sake; the channel itself works
     Column("sent_ms", BigInteger),
     Index("ix_sends_state", "state", "next_ms"),
 )

@@ -18,7 +18,8 @@ from eventferry.pipeline.setup import SinkSetup
 class Turns:
     """What comes in and what is replayed go in turns: neither waits for the end of the other.
 
-    A replayed batch that fails waits alone: what comes in finds out itself whether the sink takes anything.
+    A copy of `--again` that fails waits alone: what comes in finds out itself whether the sink takes anything. A
+    batch that is repaired stands in its old place again once it was tried.
     Used by the sink's own thread alone.
     """
 

@@ -10,8 +10,9 @@ from tests.scripted import raising, refusing_events, unavailable
 from tests.unit.cli.conftest import Site
 from typer.testing import Result
 
-from eventferry import app
-from eventferry.ledger import books
+from eventferry import app, clock
+from eventferry.ledger import books, objects
+from eventferry.pipeline.ending import RELEASED
 from eventferry.sink import SinkMisconfigured
 
 
@@ -77,6 +78,22 @@ def test_a_file_that_cannot_be_read_yet_is_named(site: Site) -> None:
     assert f"eventferry --config {site.config} files list --state seen" in site.run("status").output
     (source,) = json.loads(site.run("status", "--json").output)["sources"]
     assert source["unreadable"] == 1
+
+
+def test_a_released_file_that_could_not_be_read_since_is_named(site: Site) -> None:
+    """What a person released is not delivered before it was read: neither done nor forgotten."""
+    site.put("2024/01/31/01/cut.ndjson.gz", 50, cut=20)
+    site.run("once")
+    ledger = app.open_existing_ledger(app.load_config(site.config))
+    with ledger.write() as tx:
+        (row,) = objects.find_objects(tx, state="quarantined")
+        objects.requeue(tx, [row.id], RELEASED)
+        objects.postpone_object(tx, row.id, clock.now_ms() + 60_000, RELEASED)
+    ledger.close()
+    shown = site.run("once")
+    assert shown.exit_code == 1, shown.output
+    assert "1 file could not be read yet; 2024/01/31/01/cut.ndjson.gz" in shown.output
+    assert "1 not readable yet" in site.run("status").output
 
 
 def test_a_held_sink_delays_nobody(site: Site) -> None:

@@ -218,7 +218,8 @@ def test_secrets_in_literal_urls_are_hidden() -> None:
         '[[alerts.channels]]\ntype = "mail"\nserver = "smtp://robot:QSECRET2@mail/"\n'
         + SOURCE.replace("/srv", "s3://bucket/prefix?sig=QSECRET3")
         + '[[sinks]]\nname = "bi"\ntype = "http"\nurl = "https://x/events?api_key=QSECRET4&page=QSECRET5#top"\n'
-        + 'mirrors = ["https://ann:QSECRET6@y/a", "https://QSECRET7@z/"]\nendpoint = "x/y?token=QSECRET8"\n'
+        + 'mirrors = ["https://ann:QSECRET6@y/a", "https://QSECRET7@z/", "https://ann@x:QSECRET9@z/"]\n'
+        + 'endpoint = "x/y?token=QSECRET8"\n'
         + 'filter = [{field = "url", equals = "https://shop/?page=1"}]\n'
     )
     redactor = Redactor()

@@ -42,6 +42,9 @@ def upgrade() -> None:
     sa.Column('routed', sa.Boolean(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_messages'))
     )
+    with op.batch_alter_table('messages', schema=None) as batch_op:
+        batch_op.create_index('ix_messages_cause', ['cause', 'id'], unique=False)
+
     op.create_table('meta',
     sa.Column('key', sa.Text(), nullable=False),
     sa.Column('value', sa.Text(), nullable=False),
@@ -245,6 +248,7 @@ def upgrade() -> None:
     sa.Column('attempts', sa.Integer(), nullable=False),
     sa.Column('next_ms', sa.BigInteger(), nullable=False),
     sa.Column('error', sa.Text(), nullable=True),
+    sa.Column('refused', sa.Boolean(), nullable=False),
     sa.Column('sent_ms', sa.BigInteger(), nullable=True),
     sa.ForeignKeyConstraint(['message_id'], ['messages.id'], name=op.f('fk_sends_message_id_messages')),
     sa.PrimaryKeyConstraint('message_id', 'channel', name=op.f('pk_sends'))
