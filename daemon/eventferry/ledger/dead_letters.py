@@ -152,6 +152,13 @@ def postpone(tx: sa.Connection, letter_id: int, next_ms: int) -> None:
     tx.execute(sa.update(t.dead_letters).where(_d.id == letter_id).values(next_ms=next_ms, attempts=_d.attempts + 1))
 
 
+def next_due_ms(tx: sa.Connection, sink_id: int) -> int | None:
+    """When the next retry that was asked for is due; None where none was."""
+    asked = (_d.sink_id == sink_id, _d.state == "retrying", _d.body.is_not(None))
+    first: int | None = tx.execute(sa.select(sa.func.min(_d.next_ms)).where(*asked)).scalar_one()
+    return first
+
+
 def due(tx: sa.Connection, sink_id: int, limit: int = 20) -> list[DeadLetterRow]:
     """Dead letters whose retry a person asked for."""
     rows = tx.execute(

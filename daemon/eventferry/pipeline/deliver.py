@@ -236,6 +236,9 @@ class SinkWorker:
             if batches.count_open(tx, self.setup.id):
                 return False  # what comes by itself goes first, and a failing sink is not bothered twice
             due = dead_letters.due(tx, self.setup.id, 1)
+            later_ms = None if due else dead_letters.next_due_ms(tx, self.setup.id)
+        if later_ms is not None:  # it was tried, and the sink could not be reached
+            self._cargo.wait_until(later_ms)
         letter: DeadLetterRow | None = next((each for each in due if -each.id not in self._letters), None)
         if letter is None or letter.body is None:
             return False

@@ -59,8 +59,9 @@ def test_a_dead_letter_that_is_refused_again_waits_with_the_new_words(tmp_path):
 
 
 def test_a_dead_letter_that_cannot_be_sent_now_is_tried_again_later(tmp_path):
-    """An outage in the middle of a retry leaves the retry asked for."""
+    """An outage in the middle of a retry leaves the retry asked for, and nobody has to wake the sink for it."""
     with Ferry(tmp_path) as ferry:
+        ferry.sinks["out"]["retry"] = {"first": "200ms", "max": "200ms"}
         with_letters(ferry, 3)
         failures = iter([True, True, True])
 
