@@ -22,20 +22,25 @@ def alert_held(tx: sa.Connection, name: str, reason: str, fields: Mapping[str, o
 
 
 def alert_dead(tx: sa.Connection, name: str, count: int, detail: str, subject: str = "") -> None:
-    """Tell people that events became dead letters, and how many did since the alert began."""
+    """Tell people that events became dead letters, and how many did since the alert began.
+
+    `subject` is given where the sink did not refuse them.
+    """
     cause = f"events.dead:{name}"
     was = alerts.find_open(tx, cause)
-    total = count + (int(was.fields.get("events", 0)) if was else 0)
-    refused = f"{total:,} event" if total == 1 else f"{total:,} events"
+    before = was.fields if was else {}
+    total = count + int(before.get("events", 0))
+    refused = int(before.get("refused", 0)) + (0 if subject else count)
+    what = "1 event" if refused == 1 else f"{refused:,} events"
     alerts.open_condition(
         tx,
         cause=cause,
         level="error",
         event="events.dead",
-        subject=subject or f"Sink {name} refused {refused}; dead letters keep what was refused",
+        subject=subject or f"Sink {name} refused {what}; dead letters keep what was refused",
         detail=detail,
         command=f"eventferry dead-letters list --sink {name}",
-        fields={"sink": name, "events": total},
+        fields={"sink": name, "events": total, "refused": refused},
     )
 
 

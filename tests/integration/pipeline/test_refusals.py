@@ -78,7 +78,7 @@ def test_many_poisoned_events_all_become_dead_letters(tmp_path):
         assert sorted(numbers(ferry.script().lines())) == [n for n in range(500) if n not in where]
         condition = ferry.conditions()["events.dead:out"]
         assert condition.subject == "Sink out refused 7 events; dead letters keep what was refused"
-        assert condition.fields == {"sink": "out", "events": 7}
+        assert condition.fields == {"sink": "out", "events": 7, "refused": 7}
         assert {int(letter.place.rpartition(":")[2]) - 1 for letter in ferry.letters()} == where
 
 
@@ -279,3 +279,19 @@ def test_children_are_planned_in_the_transaction_that_ends_their_parent(tmp_path
                 reborn.deliver()
                 assert (reborn.book().delivered, reborn.book().dead) == (7, 1)
                 assert {row.id for row in reborn.batches()} == {row.id for row in ferry.batches()}
+
+
+def test_events_that_vanished_are_not_counted_as_refused(tmp_path):
+    """One alert stands for both, but what it says of the sink is only what the sink did."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sources["events"]["gone_after"] = "0s"
+        ferry.script().behave = refusing(POISON)
+        lost = ferry.put(f"{HOUR}/a.ndjson", events(10))
+        ferry.put(f"{HOUR}/b.ndjson", poisoned(20, 3))
+        ferry.open()
+        ferry.index()
+        lost.unlink()
+        ferry.deliver()
+        condition = ferry.conditions()["events.dead:out"]
+        assert condition.subject == "Sink out refused 1 event; dead letters keep what was refused"
+        assert condition.fields["events"] == 11
