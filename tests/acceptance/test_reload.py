@@ -1,5 +1,6 @@
 """Editing the configuration while the daemon runs: all or nothing, nothing lost, nobody waited for."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from eventferry.errors import ConfigError
 from eventferry.ledger import requests
 from eventferry.ledger import tables as t
 from eventferry.ledger.database import get_meta
+from eventferry.pipeline import deliver
+from eventferry.pipeline.reader import SegmentReader
 from eventferry.service import Service
 from eventferry.service.reload import get_loaded
 from eventferry.sink import SinkMisconfigured
@@ -242,3 +245,46 @@ def test_stopping_while_a_sink_hangs_keeps_to_the_stop_timeout(tmp_path):
         wait_until(lambda: len(ferry.script().taken) == 1)
         ferry.open().deliver()
         assert numbers(ferry.script().lines_once()) == list(range(50))
+
+
+def test_a_read_of_the_store_that_hangs_is_given_up_once(tmp_path, monkeypatch):
+    """Another worker delivers in its place; where that hangs too, people are told; a late one sends nothing twice."""
+    monkeypatch.setattr(deliver, "HANGING_SECONDS", 0.1)
+    real, hanging, reads = SegmentReader.read, threading.Event(), []
+
+    def read(self, segment):
+        reads.append(segment)
+        if len(reads) <= 1:
+            hanging.wait(30)
+        return real(self, segment)
+
+    monkeypatch.setattr(SegmentReader, "read", read)
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(50))
+        with serving(ferry) as service:
+            first = service._workers["out"]
+            wait_until(lambda: first.is_hanging, what="a read that hangs")
+            service._tell_status()
+            ferry.script().await_taken(50)
+            hanging.set()
+            assert first.join(10)
+            assert ferry.conditions() == {}
+            wait_until(lambda: ferry.book().delivered == 50)
+        assert numbers(ferry.script().lines()) == list(range(50))
+
+
+def test_a_store_that_goes_on_hanging_costs_one_thread_and_is_told(tmp_path, monkeypatch):
+    """The second worker that hangs is not abandoned: the sink is stuck, and people know."""
+    monkeypatch.setattr(deliver, "HANGING_SECONDS", 0.1)
+    mended = threading.Event()
+    monkeypatch.setattr(SegmentReader, "read", lambda *_: mended.wait(30) and b"")
+    with Ferry(tmp_path) as ferry:
+        ferry.put(f"{HOUR}/a.ndjson", events(50))
+        with serving(ferry) as service:
+            for _ in range(3):
+                worker = service._workers["out"]
+                wait_until(lambda worker=worker: worker.is_hanging)
+                service._tell_status()
+            assert service._workers["out"] is worker
+            assert "sink.stuck:out" in ferry.conditions()
+            mended.set()

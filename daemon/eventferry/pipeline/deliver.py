@@ -23,7 +23,7 @@ from eventferry.sink import Batch, SinkMisconfigured
 logger = get_logger()
 
 IDLE_SECONDS = 60.0
-# A read of the store that takes longer than this hangs, and people are told.
+# Reads of the store for a batch that take longer than this hang: the worker is abandoned, once, then people are told.
 HANGING_SECONDS = 600.0
 
 
@@ -96,11 +96,16 @@ class SinkWorker:
         return self._idle.wait(timeout)
 
     @property
+    def is_hanging(self) -> bool:
+        """Whether a read of the store does not come back."""
+        since = self._looking_since
+        return since is not None and clock.monotonic() - since > HANGING_SECONDS
+
+    @property
     def is_stuck(self) -> bool:
         """Whether calls that never returned occupy every slot, or a read of the store does not come back."""
-        since = self._looking_since
-        is_hanging = since is not None and clock.monotonic() - since > HANGING_SECONDS
-        return not self._stopping.is_set() and (is_hanging or len(self._zombies) >= self.setup.concurrency)
+        has_no_slot = len(self._zombies) >= self.setup.concurrency
+        return not self._stopping.is_set() and (self.is_hanging or has_no_slot)
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 

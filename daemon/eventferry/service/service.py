@@ -50,6 +50,7 @@ class Service:
         self._scheduler = BackgroundScheduler(timezone="UTC", executors={"default": ThreadPoolExecutor(MAX_THREADS)})
         self._polls = Polls(self._scheduler, ledger, self._indexer, self.wake_sinks)
         self._workers: dict[str, SinkWorker] = {}
+        self._abandoned: dict[str, SinkWorker] = {}  # for a read of the store that did not come back
         self._reloading = threading.Lock()
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -199,8 +200,26 @@ class Service:
                 )
         for name, setup in setups.items():
             if name not in self._workers:
-                self._workers[name] = SinkWorker(self._ledger, setup, partial(self._wake_at, name))
-                self._workers[name].start()
+                self._start_worker(name, setup)
+
+    def _start_worker(self, name: str, setup: SinkSetup) -> None:
+        self._workers[name] = SinkWorker(self._ledger, setup, partial(self._wake_at, name))
+        self._workers[name].start()
+
+    def _abandon_hanging(self) -> None:
+        """Give up reads of the store at their deadline; where one of the sink still hangs, a second would, too."""
+        if not self._reloading.acquire(blocking=False):
+            return  # it is bringing the workers in order itself
+        try:
+            for name, worker in list(self._workers.items()):
+                before = self._abandoned.get(name)
+                if worker.is_hanging and (before is None or before.join(0)):
+                    logger.warning("sink.abandoned", sink=name, reason="a read of its store does not come back")
+                    worker.stop()
+                    self._abandoned[name] = worker
+                    self._start_worker(name, worker.setup)
+        finally:
+            self._reloading.release()
 
     # -- jobs ---------------------------------------------------------------------------------------------------------
 
@@ -249,6 +268,7 @@ class Service:
 
     def _tell_status(self) -> None:
         notify.status(self._summary())
+        self._abandon_hanging()
         with self._ledger.write() as tx:
             set_meta(tx, "heartbeat_ms", clock.now_ms())
             watch.alert_stuck(tx, dict(self._workers))
