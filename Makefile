@@ -75,7 +75,7 @@ bench-short: .venv/installed ## the same in a few minutes, with wider limits
 .PHONY: lock
 lock: ## pin every dependency anew (needs uv); LOCK_ARGS=--upgrade for newer versions
 	$(call compile,dev,--extra dev)
-	$(call compile,full,--extra s3 --extra duckdb --extra notify -c requirements/dev.txt)
+	$(call compile,full,--extra s3 --extra duckdb --extra notify --extra parquet --extra api -c requirements/dev.txt)
 	$(call compile,demo,--extra demo -c requirements/dev.txt)
 	$(call compile,core,-c requirements/dev.txt)
 
