@@ -13,9 +13,9 @@ if TYPE_CHECKING:
         ExecutionConfig,
         LedgerConfig,
         LogConfig,
-        PullConfig,
         ServiceConfig,
     )
+    from eventferry.config.pull import ApiConfig, ExportsConfig, PullConfig, ScheduleConfig
     from eventferry.config.secrets import Redactor, redactor
     from eventferry.config.sink import BatchConfig, RetryConfig, SinkConfig
     from eventferry.config.source import S3Options, SourceConfig
@@ -31,9 +31,9 @@ _HOMES = {
         "ExecutionConfig",
         "LedgerConfig",
         "LogConfig",
-        "PullConfig",
         "ServiceConfig",
     ),
+    "pull": ("ApiConfig", "ExportsConfig", "PullConfig", "ScheduleConfig"),
     "secrets": ("Redactor", "redactor"),
     "sink": ("BatchConfig", "RetryConfig", "SinkConfig"),
     "source": ("S3Options", "SourceConfig"),
@@ -43,12 +43,14 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AlertsConfig",
+    "ApiConfig",
     "BatchConfig",
     "ChannelConfig",
     "Config",
     "ConfigMistakes",
     "DeadLettersConfig",
     "ExecutionConfig",
+    "ExportsConfig",
     "LedgerConfig",
     "LogConfig",
     "Mistake",
@@ -56,6 +58,7 @@ __all__ = [
     "Redactor",
     "RetryConfig",
     "S3Options",
+    "ScheduleConfig",
     "ServiceConfig",
     "SinkConfig",
     "SourceConfig",

@@ -158,4 +158,5 @@ StartPerSource = Annotated[
 Glob = Annotated[str, AfterValidator(_glob)]
 Globs = tuple[Glob, ...]
 FieldPath = Annotated[str, AfterValidator(_dotted)]
+OptionalFieldPath = Annotated[FieldPath | None, BeforeValidator(_nothing_for_empty)]
 FieldPaths = Annotated[tuple[FieldPath, ...], BeforeValidator(_list_of_one)]

@@ -11,6 +11,7 @@ from eventferry.config.alerts import AlertsConfig, Level
 from eventferry.config.fields import AbsolutePath, Flag, OptionalText, Size, Span, Table
 from eventferry.config.locate import KeyPath, Locator
 from eventferry.config.mistakes import place
+from eventferry.config.pull import ApiConfig, ExportsConfig, PullConfig
 from eventferry.config.show import as_toml, differences, digest_of, masked
 from eventferry.config.sink import SinkConfig
 from eventferry.config.source import SourceConfig
@@ -52,12 +53,6 @@ class ExecutionConfig(Table):
     processes: Annotated[int, Field(ge=0, le=1024, strict=True)] = Field(default_factory=half_the_cores)
 
 
-class PullConfig(Table):
-    """The pull side: events by date and exports."""
-
-    enabled: Flag = False
-
-
 class DeadLettersConfig(Table):
     """How much of what was refused for good is kept."""
 
@@ -81,6 +76,8 @@ class Config(Table):
     log: LogConfig = LogConfig()
     execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
     pull: PullConfig = PullConfig()
+    api: ApiConfig = ApiConfig()
+    exports: ExportsConfig = ExportsConfig()
     dead_letters: DeadLettersConfig = DeadLettersConfig()
     service: ServiceConfig = ServiceConfig()
     alerts: AlertsConfig = AlertsConfig()

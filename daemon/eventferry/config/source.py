@@ -15,6 +15,7 @@ from eventferry.config.fields import (
     FieldPaths,
     Flag,
     Globs,
+    OptionalFieldPath,
     OptionalPath,
     OptionalSlug,
     OptionalText,
@@ -104,6 +105,9 @@ class SourceConfig(Table):
     exclude: Globs = ("**/_*", "**/_*/**", "**/.*", "**/.*/**", "**/*.tmp", "**/*.partial")
     key_pattern: str = DATE_PATTERN
     time_field: FieldPaths = ("event_timestamp", "timestamp", "keen.timestamp")
+    tenant_field: OptionalFieldPath = None  # whose an event is, where the key's groups do not say it
+    project_field: OptionalFieldPath = None
+    collection_field: OptionalFieldPath = None
     on_change: Literal["hold", "deliver"] = "hold"
     max_line: Size = 1024 * 1024
     max_size: Size = 64 * 1024**3

@@ -25,6 +25,7 @@ class Op(StrEnum):
     NOT_CONTAINS = "not_contains"
     STARTS_WITH = "starts_with"
     ENDS_WITH = "ends_with"
+    REGEX = "regex"  # a string matches somewhere; RE2 syntax, linear time
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,15 @@ class Not:
     term: "Expression"
 
 
-Expression = Compare | And | Or | Not
+@dataclass(frozen=True, slots=True)
+class During:
+    """The event's time is usable and start <= time < end, epoch ms; None: open on that side."""
+
+    start_ms: int | None
+    end_ms: int | None
+
+
+Expression = Compare | And | Or | Not | During
 
 
 def split_path(text: str) -> Path:
@@ -90,6 +99,8 @@ def paths_of(expression: Expression) -> Iterator[Path]:
         case And(terms=terms) | Or(terms=terms):
             for each in terms:
                 yield from paths_of(each)
+        case During():
+            pass  # the source says where the time is
 
 
 def as_data(expression: Expression) -> list[Any]:
@@ -103,6 +114,8 @@ def as_data(expression: Expression) -> list[Any]:
             return ["and", *(as_data(each) for each in terms)]
         case Or(terms=terms):
             return ["or", *(as_data(each) for each in terms)]
+        case During(start_ms=start_ms, end_ms=end_ms):
+            return ["during", start_ms, end_ms]
 
 
 def from_data(data: list[Any]) -> Expression:
@@ -114,6 +127,8 @@ def from_data(data: list[Any]) -> Expression:
             return And(tuple(from_data(each) for each in terms))
         case ["or", *terms]:
             return Or(tuple(from_data(each) for each in terms))
+        case ["during", start_ms, end_ms]:
+            return During(start_ms, end_ms)
         case [op, path, value]:
             return Compare(tuple(path), Op(op), tuple(value) if isinstance(value, list) else value)
         case _:

@@ -2,9 +2,11 @@
 
 from alembic import context
 
-from eventferry.ledger.tables import metadata
+from eventferry.ledger import pull_tables, tables
+
+assert pull_tables.metadata is tables.metadata  # one schema, told in two modules
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+context.configure(connection=connection, target_metadata=tables.metadata, render_as_batch=True)
 with context.begin_transaction():
     context.run_migrations()

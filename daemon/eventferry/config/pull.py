@@ -1,0 +1,105 @@
+"""The tables `[pull]`, `[api]` and `[exports]`: the pull side, its server, its export jobs."""
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from eventferry.config.fields import (
+    AbsolutePath,
+    Count,
+    Cron,
+    FieldPaths,
+    Flag,
+    OptionalSlug,
+    OptionalText,
+    Size,
+    Slug,
+    Span,
+    Table,
+    TimeZone,
+)
+
+Dialect = Literal["altis", "gooee", "connect", "keen", "ombori"]
+DIALECTS: tuple[Dialect, ...] = ("altis", "gooee", "connect", "keen", "ombori")
+
+
+def _list_of_one(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_list_of_one)]
+
+
+class PullConfig(Table):
+    """The pull side: without it the daemon makes no exports, and lists no store for their sake."""
+
+    enabled: Flag = False
+
+
+class ApiConfig(Table):
+    """What `eventferry serve` listens on and lets pass."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, strict=True)] = 8460
+    public_url: OptionalText = None  # how people reach it; None: http://host:port
+    dialects: tuple[Dialect, ...] = DIALECTS
+    console: Flag = True
+    rate: Count = 600  # requests per key and minute
+    max_body: Size = 1024 * 1024
+    trusted_proxies: Texts = ("127.0.0.1", "::1")
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_http(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", text):
+            raise ValueError(f'{text!r} is not a base URL; write "https://events.example.com"')
+        return None if text is None else text.rstrip("/")
+
+    @property
+    def base_url(self) -> str:
+        """What links begin with, without a slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
+
+
+class ScheduleConfig(Table):
+    """An export that is made again and again: the nightly file in the inbox."""
+
+    name: Slug
+    enabled: Flag = True
+    cron: Annotated[Cron, Field(min_length=1)]
+    timezone: TimeZone = "UTC"
+    timeframe: str | dict[str, Any] = "yesterday"
+    filter: tuple[dict[str, Any], ...] = ()
+    tenants: Texts | None = None
+    projects: Texts | None = None
+    collections: Texts | None = None
+    format: Literal["csv", "ndjson", "json", "parquet"] = "csv"
+    compression: Literal["none", "gzip", "zstd"] = "none"
+    fields: FieldPaths = ()
+    formula_guard: Flag = True
+    email: Texts = ()
+    webhook: OptionalText = Field(default=None, repr=False)
+
+
+class ExportsConfig(Table):
+    """Export jobs: how many, how large, how long."""
+
+    directory: AbsolutePath | None = None  # None: exports in state_dir
+    workers: Annotated[Count, Field(le=64)] = 1  # jobs at work at once, each in a process of its own
+    running_per_key: Count = 2
+    queued_per_key: Count = 20
+    retention: Span = dt.timedelta(days=7)
+    link_life: Span = dt.timedelta(hours=1)
+    part_size: Size = 512 * 1024 * 1024
+    max_size: Size = 1024**4  # of one export's files together
+    allow_endpoints: Texts = ()  # hosts or networks of one's own that a requester's store or webhook may be at
+    mail_through: OptionalSlug = None  # the name of an e-mail channel of [alerts]; None: the first one
+    schedules: tuple[ScheduleConfig, ...] = ()
+
+    def folder(self, state_dir: Path) -> Path:
+        """Where finished exports lie."""
+        return self.directory or state_dir / "exports"
