@@ -1,16 +1,12 @@
 """The composition root: configuration in, working parts out; nobody else wires."""
 
 import datetime as dt
-import fcntl
-import os
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -19,9 +15,12 @@ from eventferry.alerts.giving_up import give_up
 from eventferry.alerts.outbox import Outbox, OutboxSettings
 from eventferry.alerts.policy import ChannelRule
 from eventferry.config import Config, SinkConfig, SourceConfig, load, redactor
-from eventferry.errors import ConfigError, LedgerBrokenError, LedgerBusyError
+from eventferry.errors import ConfigError, LedgerBrokenError
 from eventferry.execution import make_executor
+from eventferry.exports.desk import Desk
 from eventferry.ledger import Ledger, alerts, log, open_ledger, sinks, sources
+from eventferry.ledger.lock import is_owned as is_owned
+from eventferry.ledger.lock import own_state as own_state
 from eventferry.ledger.sinks import SinkRow
 from eventferry.logs import get_logger, set_redactor
 from eventferry.pipeline import source as source_at_work
@@ -33,6 +32,9 @@ from eventferry.pipeline.source import Source
 from eventferry.query import Transform
 from eventferry.sink import Sink
 from eventferry.sink.registry import load_sink_type, make_sink
+
+if TYPE_CHECKING:
+    from eventferry.alerts.channels.smtp import SmtpOptions
 
 logger = get_logger()
 
@@ -67,63 +69,6 @@ def end_where_broken(ledger: Ledger, config: Config) -> None:
 def open_existing_ledger(config: Config) -> Ledger:
     """The ledger as it is, for the command line. Raises LedgerError."""
     return open_ledger(ledger_path(config), migrate=False)
-
-
-@contextmanager
-def own_state(state_dir: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the state directory: one daemon per ledger. Raises LedgerBusyError where another one holds it."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    # Opened without O_CREAT|O_TRUNC so that a waiting second daemon never wipes the first one's pid.
-    descriptor = os.open(state_dir / "eventferry.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            _lock(descriptor, wait=wait)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            raise LedgerBusyError(
-                f"{state_dir}: another eventferry (pid {holder or 'unknown'}) runs on this ledger; stop it first, "
-                'or set ledger.when_busy = "wait"'
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, *, wait: bool) -> None:
-    """Take the lock. A command that only looks holds it for a moment, so one refusal is not believed."""
-    for _ in range(10):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            return
-        except BlockingIOError:
-            threading.Event().wait(0.05)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def is_owned(state_dir: Path) -> bool:
-    """Whether a daemon holds the state directory now."""
-    try:
-        with own_state_probe(state_dir):
-            return False
-    except BlockingIOError:
-        return True
-
-
-@contextmanager
-def own_state_probe(state_dir: Path) -> Iterator[None]:
-    """Try the lock for a moment, without touching what is written in it."""
-    path = state_dir / "eventferry.lock"
-    if not path.exists():
-        yield
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def is_anybody_listening(config: Config) -> bool:
@@ -287,6 +232,32 @@ def alert_parts(config: Config) -> tuple[dict[str, Channel[Any]], OutboxSettings
         instance=config.instance, host=socket.gethostname(), rules=rules, repeat_every_ms=_ms(table.repeat_every)
     )
     return channels, settings
+
+
+def build_desk(ledger: Ledger, config: Config) -> Desk:
+    """Where exports are asked for: the same in the daemon and in the server. Raises ConfigError."""
+    from eventferry.access.keyring import Keyring
+
+    return Desk(
+        ledger=ledger,
+        settings=config.exports,
+        state_dir=config.state_dir,
+        base_url=config.api.base_url,
+        keyring=Keyring(config.state_dir),
+        mail=_mail_of(config),
+        instance=config.instance,
+        console=f"{config.api.base_url}/console/exports" if config.api.console else None,
+    )
+
+
+def _mail_of(config: Config) -> "SmtpOptions | None":
+    """How letters about exports leave: through the channel named for it, else the first one that sends e-mail."""
+    through = config.exports.mail_through
+    for each in config.alerts.channels:
+        if each.type == "email" and through in (None, each.name):
+            options: SmtpOptions = make_channel(each.type, each.name, each.options).options
+            return options
+    return None
 
 
 def _ms(span: dt.timedelta) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eventferry.cli import act, alert, config, dead_letters, files, look, serve, setup
+from eventferry.cli import act, alert, config, dead_letters, files, keys, look, serve, setup, web
 from eventferry.cli.options import Listing, RootConfigPath
 from eventferry.errors import ConfigError, EventferryError
 
@@ -99,8 +99,9 @@ def options(
 
 
 # The order is that of --help: what is needed first stands first.
-for module in (setup, serve, look, act):
+for module in (setup, serve, web, look, act):
     module.add_to(program)
+program.add_typer(keys.keys, name="keys", rich_help_panel="Serve events")
 program.add_typer(files.files, name="files", rich_help_panel="When something needs you")
 program.add_typer(dead_letters.letters, name="dead-letters", rich_help_panel="When something needs you")
 program.add_typer(alert.alert, name="alert", rich_help_panel="Set up")

@@ -18,6 +18,9 @@ def cross_mistakes(data: dict[str, Any]) -> Iterator[Mistake]:
     yield from _names(sources, ("sources",))
     yield from _names(sinks, ("sinks",))
     yield from _names(named, ("alerts", "channels"))
+    exports = data.get("exports")
+    if isinstance(exports, dict):
+        yield from _exports(exports, named)
     for index, source in enumerate(sources):
         yield from _source(source, ("sources", index))
     known = {name for each in sources if isinstance(name := each.get("name"), str)}
@@ -69,3 +72,18 @@ def _sink(sink: dict[str, Any], path: KeyPath, known: set[str]) -> Iterator[Mist
             yield Mistake((*path, "start", name), f"there is no source {name!r}; {did_you_mean(name, known)}")
         elif wanted is not None and name not in wanted:
             yield Mistake((*path, "start", name), f"{name!r} is not among the sources of this sink; add it there")
+
+
+def _exports(exports: dict[str, Any], channels: list[dict[str, Any]]) -> Iterator[Mistake]:
+    """Schedules with one name, and letters that no channel takes."""
+    schedules = _tables(exports.get("schedules"))
+    yield from _names(schedules, ("exports", "schedules"))
+    mail = {str(each["name"]) for each in channels if each.get("type") == "email"}
+    through = exports.get("mail_through")
+    if isinstance(through, str) and through and through not in mail:
+        text = f"there is no e-mail channel {through!r} under [[alerts.channels]]; {did_you_mean(through, mail)}"
+        yield Mistake(("exports", "mail_through"), text)
+    for index, schedule in enumerate(schedules):
+        if schedule.get("email") and schedule.get("enabled") is not False and not mail:
+            text = 'needs a channel to send letters through; add [[alerts.channels]] with type = "email"'
+            yield Mistake(("exports", "schedules", index, "email"), text)

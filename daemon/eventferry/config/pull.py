@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from eventferry.config.endpoints import parse_endpoint_rule
 from eventferry.config.fields import (
     AbsolutePath,
     Count,
@@ -20,7 +21,9 @@ from eventferry.config.fields import (
     Span,
     Table,
     TimeZone,
+    nested_problem,
 )
+from eventferry.config.sink import Filter
 
 Dialect = Literal["altis", "gooee", "connect", "keen", "ombori"]
 DIALECTS: tuple[Dialect, ...] = ("altis", "gooee", "connect", "keen", "ombori")
@@ -73,7 +76,7 @@ class ScheduleConfig(Table):
     cron: Annotated[Cron, Field(min_length=1)]
     timezone: TimeZone = "UTC"
     timeframe: str | dict[str, Any] = "yesterday"
-    filter: tuple[dict[str, Any], ...] = ()
+    filter: Filter = Field(default_factory=list)
     tenants: Texts | None = None
     projects: Texts | None = None
     collections: Texts | None = None
@@ -83,6 +86,12 @@ class ScheduleConfig(Table):
     formula_guard: Flag = True
     email: Texts = ()
     webhook: OptionalText = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _check_compression(self) -> "ScheduleConfig":
+        if self.format == "parquet" and self.compression != "none":
+            raise nested_problem([(("compression",), 'Parquet is compressed inside (zstd); write "none"')])
+        return self
 
 
 class ExportsConfig(Table):
@@ -99,6 +108,13 @@ class ExportsConfig(Table):
     allow_endpoints: Texts = ()  # hosts or networks of one's own that a requester's store or webhook may be at
     mail_through: OptionalSlug = None  # the name of an e-mail channel of [alerts]; None: the first one
     schedules: tuple[ScheduleConfig, ...] = ()
+
+    @field_validator("allow_endpoints")
+    @classmethod
+    def _are_hosts(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            parse_endpoint_rule(text)
+        return texts
 
     def folder(self, state_dir: Path) -> Path:
         """Where finished exports lie."""

@@ -63,6 +63,9 @@ def _check_redact(value: Any) -> Any:
     return value
 
 
+Filter = Annotated[Any, AfterValidator(_check_filter)]
+
+
 class SinkConfig(Table):
     """A configured sink; what is not a key of every sink is kept in `options`, for the sink type to check."""
 
@@ -77,7 +80,7 @@ class SinkConfig(Table):
     retry: RetryConfig = RetryConfig()
     pinned_for: Duration = dt.timedelta(days=30)
     batch: BatchConfig = BatchConfig()
-    filter: Annotated[Any, AfterValidator(_check_filter)] = Field(default_factory=list)
+    filter: Filter = Field(default_factory=list)
     fields: FieldPaths = ()
     drop: FieldPaths = ()
     redact: Annotated[Any, AfterValidator(_check_redact)] = Field(default_factory=dict)

@@ -1,1 +1,5 @@
-"""Server-rendered pages over the same services as the API. Imported by `eventferry serve` only."""
+"""Server-rendered pages for people, over the same services as the API. Imported by `eventferry serve` only."""
+
+from eventferry.console.surface import SURFACE
+
+__all__ = ["SURFACE"]

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from eventferry import clock
-from eventferry.ledger import Ledger, alerts, log, sends
+from eventferry.ledger import Ledger, alerts, exports, log, pull_tables, sends
 from eventferry.ledger import tables as t
 from eventferry.ledger.batches import OPEN
 
@@ -17,7 +17,7 @@ PAGE = 500
 
 
 def prune(ledger: Ledger, before_ms: int) -> dict[str, int]:
-    """Delete ended batches, delivered segments, their objects, old runs, messages and requests; counts per table.
+    """Delete ended batches, delivered segments, their objects, old runs, messages, requests, exports; counts per table.
 
     Nothing goes that an enabled sink, or one disabled for less than its limit, still needs. The floor of a source rises
     with the objects that go, so that their keys are not taken again. Each page is a transaction after which the books
@@ -37,6 +37,9 @@ def prune(ledger: Ledger, before_ms: int) -> dict[str, int]:
     counts["requests"] = _prune_rows(ledger, t.requests.c.id, t.requests.c.done_ms < before_ms)
     counts["dead_letters"] = _prune_rows(ledger, d.id, over)
     counts["messages"] = _prune_rows(ledger, m.id, sends.is_forgettable(before_ms), sends.forget)
+    counts["exports"] = _prune_rows(
+        ledger, pull_tables.exports.c.seq, exports.is_forgettable(before_ms), exports.forget
+    )
     counts["conditions"] = _prune_rows(ledger, t.conditions.c.cause, t.conditions.c.resolved_ms < before_ms)
     return counts
 

@@ -42,6 +42,7 @@ exports = Table(
     Column("id", Text, nullable=False, unique=True),  # UUID
     Column("key_id", Text, index=True),  # of api_keys; None: made by a schedule
     Column("key_filter", Text),  # the key's filter when it was made; JSON
+    Column("scope", Text, nullable=False),  # JSON: Scope.to_data; whose it is: keys that cover it see it
     Column("dialect", Text, nullable=False),  # native | console | schedule | altis | gooee | connect | keen | ombori
     Column("name", Text, nullable=False, default=""),
     Column("notes", Text, nullable=False, default=""),
@@ -57,6 +58,10 @@ exports = Table(
     Column("state", Text, nullable=False),
     Column("reason", Text),  # why it failed
     Column("attempts", Integer, nullable=False, default=0),  # times that its worker was started
+    Column("kills", Integer, nullable=False, default=0),  # times that its worker died
+    Column("interruptions", Integer, nullable=False, default=0),  # times that the daemon died while it ran
+    Column("next_ms", BigInteger, nullable=False, default=0),  # not before
+    Column("troubled_ms", BigInteger),  # since when its store does not answer
     Column("cancelled", Boolean, nullable=False, default=False),  # asked for; the worker obeys
     Column("percent", Integer, nullable=False, default=0),  # of what is to be read; only grows
     Column("events", BigInteger, nullable=False, default=0),  # written so far, in the end all
@@ -73,6 +78,7 @@ exports = Table(
     Column("schedule", Text),
     UniqueConstraint("key_id", "idempotency_key"),
     Index("ix_exports_state", "state", "seq"),
+    Index("ix_exports_scope", "scope", "key_filter", "seq"),
 )
 
 export_files = Table(
@@ -106,7 +112,8 @@ export_schedules = Table(
     "export_schedules",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("fired_ms", BigInteger, nullable=False),
+    Column("rhythm", Text, nullable=False),  # cron and time zone: another rhythm begins anew
+    Column("fired_ms", BigInteger, nullable=False),  # the planned time
 )
 
 saved_queries = Table(
@@ -116,7 +123,7 @@ saved_queries = Table(
     Column("id", Text, nullable=False, unique=True),  # UUID
     Column("key_id", Text, nullable=False),
     Column("key_filter", Text),
-    Column("realm", Text, nullable=False),  # JSON: Scope.to_data, of its maker's key narrowed by what was asked
+    Column("scope", Text, nullable=False),  # JSON: Scope.to_data; whose it is: keys that cover it see it
     Column("name", Text, nullable=False),
     Column("notes", Text, nullable=False, default=""),
     Column("tags", Text, nullable=False, default="[]"),

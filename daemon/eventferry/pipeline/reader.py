@@ -1,13 +1,11 @@
 """Reading segments back: one forward pass over each object, every range checked against its digest."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import xxhash
 
 from eventferry.errors import ObjectChanged, ObjectReplaced, StoreError, UnreadableObject
-from eventferry.ledger.log import LogSegment
-from eventferry.pipeline.source import Source
 from eventferry.store import Store
 from eventferry.store.opening import StreamLimits, open_stream
 
@@ -21,10 +19,42 @@ class Readable(Protocol):
     def close(self) -> None: ...
 
 
-class SegmentReader:
+class ReadSource(Protocol):
+    """What is read of a source: no configuration and no ledger, because worker processes read, too."""
+
+    @property
+    def limits(self) -> StreamLimits: ...
+    @property
+    def concatenated(self) -> bool: ...
+    def open(self) -> Store: ...
+
+
+class ReadSegment(Protocol):
+    """What says where a segment lies."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def object_id(self) -> int: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+
+
+SegmentT = TypeVar("SegmentT", bound=ReadSegment)
+
+
+class SegmentReader(Generic[SegmentT]):
     """Reads segments of one source; consecutive ones of an object come out of one open stream."""
 
-    def __init__(self, source: Source, newest: Callable[[LogSegment], str | None] = lambda _: None) -> None:
+    def __init__(self, source: ReadSource, newest: Callable[[SegmentT], str | None] = lambda _: None) -> None:
         self._source = source
         self._newest = newest
         self._store: Store | None = None
@@ -34,7 +64,7 @@ class SegmentReader:
         self._at = 0
         self._last: tuple[int, bytes] = (0, b"")
 
-    def read(self, segment: LogSegment) -> bytes:
+    def read(self, segment: SegmentT) -> bytes:
         """The raw bytes of the segment. Raises ObjectGone, ObjectChanged, StoreError."""
         if self._last[0] == segment.position:  # a batch ended inside it: the next one begins there
             return self._last[1]
@@ -54,10 +84,10 @@ class SegmentReader:
         self._last = (segment.position, raw)
         return raw
 
-    def _changed(self, segment: LogSegment, what: str) -> ObjectChanged:
+    def _changed(self, segment: SegmentT, what: str) -> ObjectChanged:
         return (ObjectReplaced if self._is_later else ObjectChanged)(f"{segment.key}: {what}")
 
-    def _read(self, segment: LogSegment) -> bytes:
+    def _read(self, segment: SegmentT) -> bytes:
         if self._stream is None or self._object_id != segment.object_id or self._at > segment.start:
             self._reopen(segment)
         assert self._stream is not None
@@ -70,13 +100,12 @@ class SegmentReader:
         self._at += len(raw)
         return raw
 
-    def _reopen(self, segment: LogSegment) -> None:
+    def _reopen(self, segment: SegmentT) -> None:
         if self._stream is not None:
             self._stream.close()
         if self._store is None:
             self._store = self._source.open()
-        settings = self._source.settings
-        limits = StreamLimits(max_bytes=settings.max_size, max_ratio=settings.max_ratio)
+        limits = self._source.limits
         self._is_later = False
         try:
             self._stream = self._open(self._store, segment, segment.version, limits)
@@ -89,8 +118,8 @@ class SegmentReader:
             self._is_later = True
         self._object_id, self._at = segment.object_id, 0
 
-    def _open(self, store: Store, segment: LogSegment, version: str, limits: StreamLimits) -> Readable:
-        return open_stream(store, segment.key, version, concatenated=self._source.settings.concatenated, limits=limits)
+    def _open(self, store: Store, segment: SegmentT, version: str, limits: StreamLimits) -> Readable:
+        return open_stream(store, segment.key, version, concatenated=self._source.concatenated, limits=limits)
 
     def close(self) -> None:
         """Let go of the stream and the store; the next read opens them again."""

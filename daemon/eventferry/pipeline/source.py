@@ -9,6 +9,7 @@ from eventferry.ledger import Ledger, log, sources
 from eventferry.ledger.sinks import Start
 from eventferry.store import Store, StoreSpec, open_store
 from eventferry.store.layout import Layout, Selection
+from eventferry.store.opening import StreamLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,16 @@ class Source:
     def open(self) -> Store:
         """A fresh connection to the source's store."""
         return open_store(self.spec)
+
+    @property
+    def limits(self) -> StreamLimits:
+        """How far one of its objects may expand."""
+        return StreamLimits(max_bytes=self.settings.max_size, max_ratio=self.settings.max_ratio)
+
+    @property
+    def concatenated(self) -> bool:
+        """Whether its events stand without newlines between them."""
+        return self.settings.concatenated
 
 
 def spec_of(settings: SourceConfig) -> StoreSpec:

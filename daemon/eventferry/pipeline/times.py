@@ -1,6 +1,5 @@
-"""Event times: what counts as one, and how those of a whole chunk are read without bytecode per event."""
+"""Reads the event times of a whole chunk without bytecode per event."""
 
-import datetime as dt
 import json
 from collections.abc import Callable
 from functools import lru_cache, reduce
@@ -9,11 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventferry.moments import to_epoch_ms
+
 DEFAULT_TIMES = ("event_timestamp", "timestamp", "keen.timestamp")
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MILLISECOND = dt.timedelta(milliseconds=1)
-_LAST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _NOT_AN_OBJECT = list[Any] | int | float | str | bool | None
 
@@ -32,40 +30,6 @@ class Span(NamedTuple):
         if other.low is None or other.high is None:
             return Span(self.untimed + other.untimed, self.low, self.high)
         return Span(self.untimed + other.untimed, min(self.low, other.low), max(self.high, other.high))
-
-
-def to_epoch_ms(value: object) -> int | None:
-    """Epoch milliseconds of a time as events carry it, None where it is unusable.
-
-    Usable are numbers (epoch milliseconds) and ISO-8601 strings with Z, an offset or none (= UTC), within the years
-    1970 to 9999.
-    """
-    kind = type(value)
-    if kind is int:
-        ms: int = value  # type: ignore[assignment]
-    elif kind is float:
-        if not 0 <= value <= _LAST:  # type: ignore[operator]  # also refuses NaN and infinity
-            return None
-        ms = int(value)  # type: ignore[call-overload]
-    elif kind is str:
-        return _parse(value)  # type: ignore[arg-type]
-    else:
-        return None
-    return ms if 0 <= ms <= _LAST else None
-
-
-def _parse(text: str) -> int | None:
-    # Python would read a string of digits such as "2012121812345" as a date; it is more likely a number in quotes.
-    if (text[4:5] != "-" and text[8:9] != "T") or "\0" in text:  # it also stops reading at a NUL
-        return None
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    ms = (moment - _EPOCH) // _MILLISECOND
-    return ms if 0 <= ms <= _LAST else None
 
 
 class TimeDecoder:

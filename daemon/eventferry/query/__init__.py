@@ -1,8 +1,9 @@
 """Filters and transforms on single events: one syntax tree, a parser per form, one evaluator."""
 
-from eventferry.query.evaluate import compile_filter
+from eventferry.query.evaluate import Matcher, compile_filter, select
 from eventferry.query.expression import And, Compare, During, Expression, Not, Op, Or, Path, split_path
-from eventferry.query.native import QueryError, parse_filter, parse_transform
+from eventferry.query.native import parse_filter, parse_transform
+from eventferry.query.problems import QueryError
 from eventferry.query.scope import Owner, Scope
 from eventferry.query.transform import Redaction, Transform
 
@@ -11,6 +12,7 @@ __all__ = [
     "Compare",
     "During",
     "Expression",
+    "Matcher",
     "Not",
     "Op",
     "Or",
@@ -23,5 +25,6 @@ __all__ = [
     "compile_filter",
     "parse_filter",
     "parse_transform",
+    "select",
     "split_path",
 ]

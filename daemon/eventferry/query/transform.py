@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from eventferry.query.evaluate import compile_filter
+from eventferry.query.evaluate import Matcher, compile_filter, select
 from eventferry.query.expression import Expression, Path, as_data, from_data
 
 _VERSION = 1  # raise it when the same settings begin to give other bytes: it is part of every fingerprint
@@ -103,16 +103,13 @@ class Transform:
         """
         if self.is_identity:
             return body, list(range(body.count(b"\n")))
-        lines = body.split(b"\n")
-        lines.pop()  # what follows the last newline: nothing
-        kept = list(range(len(lines)))
-        if self._matches is not None:
-            kept = [position for position, line in enumerate(lines) if self._matches(line)]
-            if not self._rewrites and len(kept) == len(lines):
-                return body, kept
-        out = [self._rewrite(lines[position]) for position in kept] if self._rewrites else [lines[p] for p in kept]
-        out.append(b"")
-        return b"\n".join(out), kept
+        body, kept = (body, None) if self._matches is None else select(body, self._matches)
+        if self._rewrites:
+            lines = body.split(b"\n")
+            lines.pop()  # what follows the last newline: nothing
+            out = [*map(self._rewrite, lines), b""]
+            body = b"\n".join(out)
+        return body, list(range(body.count(b"\n"))) if kept is None else kept
 
     def hides_more_than(self, other: "Transform") -> bool:
         """Whether this one hides something that the other let through; in doubt, yes."""
@@ -129,7 +126,7 @@ class Transform:
         return bool(self.fields) and not all(_covered(each, self.fields) for each in passing)
 
     @cached_property
-    def _matches(self) -> Callable[[bytes], bool] | None:
+    def _matches(self) -> Matcher | None:
         return None if self.filter is None else compile_filter(self.filter)
 
     @cached_property

@@ -14,7 +14,7 @@ from eventferry import clock
 from eventferry.sink.answers import classify
 from eventferry.sink.errors import SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.safe import safe_text, safe_url
-from eventferry.sink.wire import DeadlineReached, Watchdog, WatchedAdapter
+from eventferry.sink.wire import Connect, DeadlineReached, Watchdog, WatchedAdapter, connect
 
 ANSWER_LIMIT = 64 * 1024  # bytes of an answer that are read; the rest is not waited for
 SUCCESS = (200, 201, 202, 204)
@@ -39,7 +39,7 @@ class HttpClient:
 
     No redirects, no proxies or .netrc from the environment, no retries, certificates always verified. `timeout` is the
     total time of a call in seconds, from the name's look-up to the last byte of the answer. `secrets` are texts which
-    are masked in what a receiver's answer says.
+    are masked in what a receiver's answer says. `connect` makes the connections.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class HttpClient:
         ca_file: Path | None = None,
         headers: Mapping[str, str] | None = None,
         secrets: Iterable[str] = (),
+        connect: Connect = connect,
     ) -> None:
         if ca_file is not None and not ca_file.is_file():
             raise SinkMisconfigured(f"ca_file {ca_file} is not there or cannot be read")
@@ -62,7 +63,7 @@ class HttpClient:
         self._session.headers.update({"User-Agent": "eventferry", "Accept-Encoding": "identity", **(headers or {})})
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, WatchedAdapter(self._watchdog))
+            self._session.mount(scheme, WatchedAdapter(self._watchdog, connect))
 
     def send(
         self,

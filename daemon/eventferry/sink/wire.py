@@ -124,8 +124,13 @@ def resolve(host: str, port: int, seconds: float) -> list[Any]:
 
 def connect(host: str, port: int, watchdog: Watchdog) -> socket.socket:
     """A connected TCP socket to the first address of `host` that answers. Raises OSError."""
+    return connect_to(resolve(host, port, watchdog.remaining()), watchdog)
+
+
+def connect_to(found: list[Any], watchdog: Watchdog) -> socket.socket:
+    """A connected TCP socket to the first of these addresses, as getaddrinfo gives them, to answer. Raises OSError."""
     last: OSError = DeadlineReached("the deadline is over")
-    for family, kind, protocol, _, address in resolve(host, port, watchdog.remaining()):
+    for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(watchdog.remaining())
@@ -139,8 +144,11 @@ def connect(host: str, port: int, watchdog: Watchdog) -> socket.socket:
     raise last
 
 
-def _watched(base: Any, watchdog: Watchdog) -> Any:
-    """A subclass of urllib3's connection class `base` whose sockets are under `watchdog`."""
+Connect = Callable[[str, int, Watchdog], socket.socket]
+
+
+def _watched(base: Any, watchdog: Watchdog, connect: Connect) -> Any:
+    """A subclass of urllib3's connection class `base` whose sockets `connect` makes and `watchdog` watches."""
 
     class Watched(base):  # type: ignore[misc]
         _line: socket.socket | None = None
@@ -167,17 +175,19 @@ def _watched(base: Any, watchdog: Watchdog) -> Any:
 class WatchedAdapter(requests.adapters.HTTPAdapter):
     """The transport of a requests session: no retries, TLS 1.2 at least, every socket under `watchdog`."""
 
-    def __init__(self, watchdog: Watchdog) -> None:
+    def __init__(self, watchdog: Watchdog, connect: Connect = connect) -> None:
         self._watchdog = watchdog
+        self._connect = connect
         super().__init__(pool_connections=4, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
         self.poolmanager.pool_classes_by_scheme = {
-            "http": _pool(urllib3.connectionpool.HTTPConnectionPool, self._watchdog),
-            "https": _pool(urllib3.connectionpool.HTTPSConnectionPool, self._watchdog),
+            "http": watched_pool(urllib3.connectionpool.HTTPConnectionPool, self._watchdog, self._connect),
+            "https": watched_pool(urllib3.connectionpool.HTTPSConnectionPool, self._watchdog, self._connect),
         }
 
 
-def _pool(base: Any, watchdog: Watchdog) -> Callable[..., Any]:
-    return type("WatchedPool", (base,), {"ConnectionCls": _watched(base.ConnectionCls, watchdog)})
+def watched_pool(base: Any, watchdog: Watchdog, connect: Connect = connect) -> Callable[..., Any]:
+    """A subclass of urllib3's pool class `base` whose connections `connect` makes and `watchdog` watches."""
+    return type("WatchedPool", (base,), {"ConnectionCls": _watched(base.ConnectionCls, watchdog, connect)})

@@ -231,7 +231,7 @@ def test_four_calls_at_once_survive_failures(tmp_path):
 def test_what_the_filter_leaves_nothing_of_is_recorded_and_not_sent(tmp_path):
     """A batch without events costs no call; the books call it filtered."""
     with Ferry(tmp_path) as ferry:
-        ferry.sinks["out"]["filter"] = [{"field": "event_type", "equals": "click"}]
+        ferry.sinks["out"]["filter"] = [{"field": "event_type", "eq": "click"}]
         ready(ferry).deliver()
         assert ferry.script().calls == []
         assert (ferry.book().filtered, ferry.book().delivered) == (25, 0)

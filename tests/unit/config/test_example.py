@@ -9,6 +9,7 @@ import pytest
 
 from eventferry.config import Config, ExecutionConfig, SinkConfig, SourceConfig, initial_text, load_text
 from eventferry.config.alerts import AlertsConfig, ChannelConfig
+from eventferry.config.pull import ScheduleConfig
 from eventferry.config.template import example_text
 
 INITIAL = initial_text()
@@ -42,6 +43,7 @@ def options() -> list[tuple[str, str]]:
         "[sinks.batch]": '[[sinks]]\nname = "k"\ntype = "console"\n[sinks.batch]\n',
         "[sinks.retry]": '[[sinks]]\nname = "k"\ntype = "console"\n[sinks.retry]\n',
         "[[alerts.channels]]": 'type = "webhook"\nurl = "https://x/"\n',
+        "[[exports.schedules]]": 'name = "nightly"\ncron = "15 0 * * *"\n',
     }
     found = []
     for header, lines in common:
@@ -111,6 +113,8 @@ def test_the_example_holds_every_option_and_nothing_else() -> None:
     assert set(flat(sink)) == {path[1:] for path in option_names(SinkConfig, ("x",))}
     assert set(flat(channel)) - {("url",)} == {path[1:] for path in option_names(ChannelConfig, ("x",))}
     assert set(flat(alerts)) == {path[1:] for path in option_names(AlertsConfig, ("x",))}
+    schedule = data["exports"]["schedules"][0]
+    assert set(flat(schedule)) == {path[1:] for path in option_names(ScheduleConfig, ("x",))}
     assert set(flat(rest)) == option_names(Config)
 
 

@@ -220,7 +220,7 @@ def test_secrets_in_literal_urls_are_hidden() -> None:
         + '[[sinks]]\nname = "bi"\ntype = "http"\nurl = "https://x/events?api_key=QSECRET4&page=QSECRET5#top"\n'
         + 'mirrors = ["https://ann:QSECRET6@y/a", "https://QSECRET7@z/", "https://ann@x:QSECRET9@z/"]\n'
         + 'endpoint = "x/y?token=QSECRET8"\n'
-        + 'filter = [{field = "url", equals = "https://shop/?page=1"}]\n'
+        + 'filter = [{field = "url", eq = "https://shop/?page=1"}]\n'
     )
     redactor = Redactor()
     config = load_text(text, environ={}, check_sinks=False, redactor=redactor)
@@ -286,7 +286,7 @@ def test_what_is_shown_is_a_configuration() -> None:
     """`config show` of a file without secrets loads as the same configuration."""
     text = (
         'instance = "quotes \\" and \\u007f é"\n' + SOURCE + "bad_share = 0.25\ntime_field = 'a.b'\n" + SINK
-        + 'filter = {any = [{field = "a", in = [1, "x", true, 1.5]}]}\nredact = {"a.b" = "hash"}\n'
+        + 'filter = {or = [{field = "a", in = [1, "x", true, 1.5]}]}\nredact = {"a.b" = "hash"}\n'
         + 'start = {events = "latest"}\nheaders = {"x y" = 5}\n[sinks.batch]\nmax_bytes = "3MB"\n'
     )  # fmt: skip
     config = load_text(text, environ={}, check_sinks=False)

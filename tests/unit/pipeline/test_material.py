@@ -20,8 +20,8 @@ BAD = [b"{", b"[1]", b"\xff\xfe", b'{"a":NaN}', b"x" * 90, b'"text"']
 BLANK = [b"", b"  ", b"\t"]
 TRANSFORMS = {
     "identity": parse_transform(),
-    "filter": parse_transform([{"field": "k", "equals": 1}]),
-    "nothing": parse_transform([{"field": "k", "equals": 99}]),
+    "filter": parse_transform([{"field": "k", "eq": 1}]),
+    "nothing": parse_transform([{"field": "k", "eq": 99}]),
     "rewrite": parse_transform(drop=["pad"]),
     "both": parse_transform([{"field": "k", "in": [0, 1]}], redact={"pad": "hash"}),
 }

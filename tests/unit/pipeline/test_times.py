@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventferry.pipeline.times import DEFAULT_TIMES, Span, TimeDecoder, time_decoder, to_epoch_ms
+from eventferry.moments import to_epoch_ms
+from eventferry.pipeline.times import DEFAULT_TIMES, Span, TimeDecoder, time_decoder
 
 LAST = 253_402_300_799_999
 

@@ -1,18 +1,35 @@
 """The form in which filters and transforms are written in the configuration."""
 
 import datetime as dt
+import json
+import re
+import time
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from eventferry.query import And, Compare, Not, Op, Or, QueryError, Redaction, parse_filter, parse_transform
+from eventferry.query import (
+    And,
+    Compare,
+    Not,
+    Op,
+    Or,
+    QueryError,
+    Redaction,
+    compile_filter,
+    parse_filter,
+    parse_transform,
+)
+from eventferry.query.expression import as_data, from_data
 
 
 def test_all_tables_of_a_list_must_hold() -> None:
     """The documented example means what it says."""
     written = [
-        {"field": "event_type", "equals": "pageView"},
-        {"field": "attributes.url", "prefix": "https://"},
+        {"field": "event_type", "eq": "pageView"},
+        {"field": "attributes.url", "starts_with": "https://"},
         {"field": "x", "in": [1, 2]},
         {"field": "y", "exists": True},
     ]
@@ -32,8 +49,8 @@ def test_one_table_may_hold_several_operators_and_combinations() -> None:
         (Compare(("x",), Op.GTE, 1), Compare(("x",), Op.LT, 5))
     )
     a, b = Compare(("a",), Op.EQ, 1), Compare(("b",), Op.EQ, 2)
-    assert parse_filter({"any": [{"field": "a", "equals": 1}, {"field": "b", "equals": 2}]}) == Or((a, b))
-    assert parse_filter({"not": {"field": "a", "equals": 1}}) == Not(a)
+    assert parse_filter({"or": [{"field": "a", "eq": 1}, {"field": "b", "eq": 2}]}) == Or((a, b))
+    assert parse_filter({"not": {"field": "a", "eq": 1}}) == Not(a)
     assert parse_filter({"field": "a", "not_in": [1]}) == Not(Compare(("a",), Op.IN, (1,)))
     assert parse_filter([]) is None
 
@@ -44,18 +61,18 @@ def test_one_table_may_hold_several_operators_and_combinations() -> None:
         ("pageView", (), "is not a filter"),
         (["x"], (0,), "is not a table"),
         ([{"field": "a"}], (0,), "says nothing"),
-        ([{"equals": 1}], (0, "field"), "is missing"),
-        ([{"field": 5, "equals": 1}], (0, "field"), "no text"),
-        ([{"field": "a..b", "equals": 1}], (0, "field"), "empty key"),
-        ([{"field": "a", "equal": 1}], (0, "equal"), "one of equals"),
+        ([{"eq": 1}], (0, "field"), "is missing"),
+        ([{"field": 5, "eq": 1}], (0, "field"), "no text"),
+        ([{"field": "a..b", "eq": 1}], (0, "field"), "empty key"),
+        ([{"field": "a", "equal": 1}], (0, "equal"), "one of eq"),
         ([{"field": "a", "in": "x"}], (0, "in"), "list of values"),
         ([{"field": "a", "in": [{}]}], (0, "in"), "not a text"),
         ([{"field": "a", "exists": "yes"}], (0, "exists"), "neither true nor false"),
-        ([{"field": "a", "prefix": 5}], (0, "prefix"), "not a text"),
+        ([{"field": "a", "starts_with": 5}], (0, "starts_with"), "not a text"),
         ([{"field": "a", "gt": True}], (0, "gt"), "no order"),
-        ([{"field": "a", "equals": dt.date(2024, 1, 2)}], (0, "equals"), "is a date"),
-        ({"any": []}, ("any",), "list of tables"),
-        ({"any": [{"field": "a", "equals": 1}], "x": 1}, (), "stand alone"),
+        ([{"field": "a", "eq": dt.date(2024, 1, 2)}], (0, "eq"), "is a date"),
+        ({"or": []}, ("or",), "list of tables"),
+        ({"or": [{"field": "a", "eq": 1}], "x": 1}, (), "stand alone"),
     ],
 )
 def test_a_mistake_names_its_place_and_remedy(written: Any, where: tuple[str | int, ...], words: str) -> None:
@@ -95,3 +112,121 @@ def test_a_malformed_redaction_is_refused(written: Any) -> None:
     """A redaction that is not understood never passes for none."""
     with pytest.raises(QueryError):
         parse_transform(redact=written)
+
+
+def test_every_operator_has_its_word() -> None:
+    """The words of the documentation are the words of the parser."""
+    words = {
+        "eq": "x", "ne": 1, "gt": 1, "gte": "a", "lt": 1.5, "lte": 2, "exists": False, "in": [1, None], "contains": "x",
+        "not_contains": 5, "starts_with": "x", "ends_with": "x", "regex": "^x",
+    }  # fmt: skip
+    for word, value in words.items():
+        expected = Compare(("a",), Op(word), tuple(value) if isinstance(value, list) else value)
+        assert parse_filter({"field": "a", word: value}) == expected
+    assert {op.value for op in Op} == set(words)
+    assert parse_filter({"and": [{"field": "a", "eq": 1}, {"field": "b", "eq": 2}]}) == And(
+        (Compare(("a",), Op.EQ, 1), Compare(("b",), Op.EQ, 2))
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({"field": "a", "equals": 1}, "equals is now eq"),
+        ({"field": "a", "not_equals": 1}, "not_equals is now ne"),
+        ({"field": "a", "prefix": "x"}, "prefix is now starts_with"),
+        ({"field": "a", "suffix": "x"}, "suffix is now ends_with"),
+        ({"any": [{"field": "a", "eq": 1}]}, "any is now or"),
+        ({"all": [{"field": "a", "eq": 1}]}, "all is now and"),
+        ({"field": "a", "start_with": "x"}, 'did you mean "starts_with"?'),
+    ],
+)
+def test_a_word_that_is_close_or_was_renamed_is_led_to_the_right_one(written: Any, words: str) -> None:
+    """Who wrote an operator's former name, or nearly its name, is told the name."""
+    with pytest.raises(QueryError, match=re.escape(words)):
+        parse_filter(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({"field": "a", "eq": float("nan")}, "no JSON number"),
+        ({"field": "a", "in": [1, float("inf")]}, "no JSON number"),
+        ({"field": "a", "eq": "\ud800"}, "half a character"),
+        ({"field": "a\ud800", "eq": 1}, "half a character"),
+        ({"field": ".".join("a" * 51), "eq": 1}, "at most 50"),
+        ({"field": "a" * 1001, "eq": 1}, "at most 1,000"),
+        ({"field": "a", "in": list(range(10_001))}, "at most 10,000"),
+        ({"field": "a", "regex": "("}, "missing )"),
+        ({"field": "a", "regex": "a" * 1001}, "at most 1,000"),
+        ({"field": "a", "regex": r"(\pL{20}){20}"}, "too large"),
+        ({"field": "a", "regex": "\ud800"}, "half a character"),
+        ({"field": "a", "regex": ""}, "not a pattern"),
+        ({"not": []}, "not a list of tables"),
+        ({"or": [[]]}, "not a table"),
+        ([{"field": "a", "regex": "x"}] * 21, "at most 20"),
+    ],
+)
+def test_what_no_event_can_satisfy_or_is_too_large_is_refused(written: Any, words: str) -> None:
+    """Each limit is named by the message that it causes."""
+    with pytest.raises(QueryError, match=re.escape(words)):
+        parse_filter(written)
+
+
+@pytest.mark.parametrize(
+    "table", [{"field": "a", "eq": 1}, {"field": "a", "equals": 1}, {"field": "a", "regex": "a"}, 5]
+)
+def test_ten_thousand_filters_are_refused_at_once(table: Any) -> None:
+    """What is absurd costs no time, and its answer is short."""
+    began = time.perf_counter()
+    with pytest.raises(QueryError) as caught:
+        parse_filter([table] * 10_000)
+    assert time.perf_counter() - began < 0.5
+    assert len(str(caught.value)) < 5_000
+
+
+def test_a_thousand_comparisons_and_fifty_levels_are_let_in() -> None:
+    """The limits are what they say."""
+    parse_filter([{"field": "a", "eq": 1}] * 1000)
+    with pytest.raises(QueryError, match="at most 1,000"):
+        parse_filter([{"field": "a", "eq": 1}] * 1001)
+    nested: Any = {"field": "a", "eq": 1}
+    for _ in range(25):
+        nested = {"not": {"or": [nested]}}
+    expression = parse_filter(nested)
+    assert expression is not None
+    assert compile_filter(expression)(b'{"a":2}')
+    with pytest.raises(QueryError, match="at most 50 levels"):
+        parse_filter({"not": nested})
+
+
+words = st.sampled_from(["field", "and", "or", "not", "eq", "in", "regex", "exists", "gt", "equals", "any"])
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\ud800") | words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words | st.text(max_size=3), inner, max_size=4),
+)
+
+
+@settings(deadline=None)
+@given(junk)
+def test_whatever_is_written_is_a_filter_or_refused(written: Any) -> None:
+    """No JSON breaks the parser, and what it lets in can be compiled, stored and answered."""
+    try:
+        expression = parse_filter(written)
+    except QueryError as error:
+        assert error.problems
+        return
+    if expression is not None:
+        assert from_data(json.loads(json.dumps(as_data(expression)))) == expression
+        compile_filter(expression)(b'{"a":1}')
+
+
+def test_a_value_of_any_depth_or_size_is_shown_short() -> None:
+    """A message stays readable, whatever was sent."""
+    deep: Any = []
+    for _ in range(900):
+        deep = [deep]
+    for value in (deep, "x" * 1_000_000, 10**5000, list(range(10_000)), {str(at): at for at in range(10_000)}):
+        with pytest.raises(QueryError) as caught:
+            parse_filter({"field": "a", "starts_with": value})
+        assert len(str(caught.value)) < 500

@@ -186,9 +186,9 @@ def test_the_fingerprint_changes_with_whatever_changes_the_outcome() -> None:
         {"fields": ["a.b"]},
         {"redact": {"a": "remove"}},
         {"redact": {"a": "hash"}},
-        {"filter": [{"field": "a", "equals": 1}]},
-        {"filter": [{"field": "a", "equals": True}]},
-        {"filter": [{"field": "a", "equals": "1"}]},
+        {"filter": [{"field": "a", "eq": 1}]},
+        {"filter": [{"field": "a", "eq": True}]},
+        {"filter": [{"field": "a", "eq": "1"}]},
     ]
     prints = [parse_transform(**each).fingerprint() for each in variants]
     assert len(set(prints)) == len(variants)

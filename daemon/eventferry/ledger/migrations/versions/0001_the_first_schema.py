@@ -49,6 +49,7 @@ def upgrade() -> None:
 
     op.create_table('export_schedules',
     sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('rhythm', sa.Text(), nullable=False),
     sa.Column('fired_ms', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_export_schedules'))
     )
@@ -57,6 +58,7 @@ def upgrade() -> None:
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('key_id', sa.Text(), nullable=True),
     sa.Column('key_filter', sa.Text(), nullable=True),
+    sa.Column('scope', sa.Text(), nullable=False),
     sa.Column('dialect', sa.Text(), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('notes', sa.Text(), nullable=False),
@@ -72,6 +74,10 @@ def upgrade() -> None:
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('reason', sa.Text(), nullable=True),
     sa.Column('attempts', sa.Integer(), nullable=False),
+    sa.Column('kills', sa.Integer(), nullable=False),
+    sa.Column('interruptions', sa.Integer(), nullable=False),
+    sa.Column('next_ms', sa.BigInteger(), nullable=False),
+    sa.Column('troubled_ms', sa.BigInteger(), nullable=True),
     sa.Column('cancelled', sa.Boolean(), nullable=False),
     sa.Column('percent', sa.Integer(), nullable=False),
     sa.Column('events', sa.BigInteger(), nullable=False),
@@ -92,6 +98,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('exports', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_exports_key_id'), ['key_id'], unique=False)
+        batch_op.create_index('ix_exports_scope', ['scope', 'key_filter', 'seq'], unique=False)
         batch_op.create_index('ix_exports_state', ['state', 'seq'], unique=False)
 
     op.create_table('messages',
@@ -128,7 +135,7 @@ def upgrade() -> None:
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('key_id', sa.Text(), nullable=False),
     sa.Column('key_filter', sa.Text(), nullable=True),
-    sa.Column('realm', sa.Text(), nullable=False),
+    sa.Column('scope', sa.Text(), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('notes', sa.Text(), nullable=False),
     sa.Column('tags', sa.Text(), nullable=False),

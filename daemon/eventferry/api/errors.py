@@ -1,0 +1,115 @@
+"""Turns everything that is raised while a request is answered into an answer of its surface's shape."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ExceptionHandler
+
+from eventferry.api.problems import Mistake, Problem
+from eventferry.api.surface import Surface, answer
+from eventferry.exports import refusals
+from eventferry.logs import get_logger
+from eventferry.query.problems import QueryError, dotted
+
+logger = get_logger()
+
+_KINDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "wrong-media-type"}
+_SAYS = {
+    404: "there is nothing at this path",
+    405: "this path does not know this method; the Allow header names those that it knows",
+}
+
+
+def install(app: FastAPI, surfaces: Sequence[Surface]) -> None:
+    """Have every exception answered by the surface that the path belongs to."""
+    for kind, translate in _TRANSLATORS.items():
+        app.add_exception_handler(kind, _handler(surfaces, translate))
+    app.add_exception_handler(Exception, _handler(surfaces, _from_failure))
+
+
+def _handler(surfaces: Sequence[Surface], translate: Any) -> ExceptionHandler:
+    def handle(request: Request, error: Exception) -> Response:
+        return answer(surfaces, request, translate(error))
+
+    return handle
+
+
+def _from_problem(problem: Problem) -> Problem:
+    return problem
+
+
+def _from_http(error: HTTPException) -> Problem:
+    kind = _KINDS.get(error.status_code, "refused")
+    detail = _SAYS.get(error.status_code, str(error.detail))
+    return Problem(error.status_code, kind, detail, headers=error.headers)
+
+
+def _from_query(error: QueryError) -> Problem:
+    mistakes = [Mistake(dotted(where), text) for where, text in error.problems]
+    return Problem(422, "invalid", str(error), mistakes=mistakes)
+
+
+def _from_refusal(error: refusals.ExportRefused) -> Problem:
+    said = str(error)
+    match error:
+        case refusals.Gone():
+            return Problem(410, "gone", said)
+        case refusals.NotFound():
+            return Problem(404, "not-found", said)
+        case refusals.NotReady():
+            return Problem(409, "not-ready", said)
+        case refusals.NotPossible():
+            return Problem(422, "invalid", f"{error.field}: {said}", mistakes=[Mistake(f"body.{error.field}", said)])
+        case refusals.Conflict():
+            return Problem(409, "conflict", said)
+        case refusals.TooMany():
+            return Problem(429, "too-many", said, headers={"Retry-After": str(error.retry_after)})
+    return Problem(400, "refused", said)
+
+
+def _from_failure(error: Exception) -> Problem:
+    logger.error("request.failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+    return Problem(500, "internal", "the server failed to answer; its log says why")
+
+
+def _from_validation(error: RequestValidationError) -> Problem:
+    for each in error.errors():
+        if each["type"] == "json_invalid":
+            return _from_bad_json(each)
+    mistakes = [mistake_of(each) for each in error.errors()[:20]]
+    said = "; ".join(f"{each.where}: {each.problem}" for each in mistakes[:3])
+    return Problem(422, "invalid", said, mistakes=mistakes)
+
+
+def _from_bad_json(detail: Mapping[str, Any]) -> Problem:
+    reason = detail.get("ctx", {}).get("error", "it cannot be parsed")
+    place = detail["loc"][-1]
+    said = f"the body is not JSON: {reason} at character {place}"
+    return Problem(400, "bad-json", said, mistakes=[Mistake("body", said)])
+
+
+def mistake_of(detail: Mapping[str, Any]) -> Mistake:
+    """One finding of pydantic with the place as people write it, the value, and what to write instead."""
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["loc"]).lstrip(".")
+    kind, message = detail["type"], re.sub(r"^Value error, ", "", detail["msg"])
+    if kind == "missing":
+        return Mistake(where, "is missing; it must be given")
+    if kind == "extra_forbidden":
+        return Mistake(where, "is not known; leave it out, or see /openapi.json for the names")
+    value = repr(detail.get("input"))
+    shown = value if len(value) <= 60 else f"{value[:57]}…"
+    said = message[:1].lower() + message[1:]
+    return Mistake(where, said if shown in said else f"{shown}: {said}")
+
+
+_TRANSLATORS: dict[type[Exception], Any] = {
+    Problem: _from_problem,
+    HTTPException: _from_http,
+    RequestValidationError: _from_validation,
+    QueryError: _from_query,
+    refusals.ExportRefused: _from_refusal,
+}

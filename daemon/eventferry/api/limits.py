@@ -1,0 +1,73 @@
+"""Bounds what comes in, and adds the headers that every answer has."""
+
+from collections.abc import Sequence
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from eventferry.api.problems import Problem
+from eventferry.api.surface import Surface, answer
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+class SafeHeaders:
+    """Gives every answer the headers above; those that a route sets itself stay."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class BodyLimit:
+    """Refuses a body above the limit with 413, before it is read where its length is announced."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, surfaces: Sequence[Surface]) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._surfaces = surfaces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self._max_bytes:
+            await answer(self._surfaces, Request(scope), self._too_large())(scope, receive, send)
+            return
+        taken = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._max_bytes:
+                raise HTTPException(413, self._too_large().detail)  # FastAPI would make 400 of another exception
+            return message
+
+        await self._app(scope, receive_bounded, send)
+
+    def _too_large(self) -> Problem:
+        said = f"the body is larger than {self._max_bytes:,} bytes, the most that [api] max_body allows"
+        return Problem(413, "too-large", said, headers={"Connection": "close"})

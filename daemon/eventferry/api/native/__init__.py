@@ -1,0 +1,18 @@
+"""The native API below /v1."""
+
+from fastapi import APIRouter, Depends
+
+from eventferry.api.native import exports, files, queries
+from eventferry.api.parts import Parts
+from eventferry.api.strict import refuse_unknown_query
+from eventferry.api.surface import Surface
+
+
+def _build(parts: Parts) -> APIRouter:
+    routes = APIRouter(prefix="/v1", dependencies=[Depends(refuse_unknown_query)])
+    for module in (exports, files, queries):
+        module.add_to(routes, parts)
+    return routes
+
+
+SURFACE = Surface("native", ("/v1",), _build)

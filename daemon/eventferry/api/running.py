@@ -1,0 +1,74 @@
+"""Runs the server until it is told to stop: sockets, signals, readiness."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from eventferry import notify
+from eventferry.config import Config
+from eventferry.logs import get_logger
+
+logger = get_logger()
+
+# Longer than the usual proxy keeps an idle connection, so that it is the proxy that closes it.
+KEEP_ALIVE_SECONDS = 75
+# Of request line and headers together; a filter in a query string may be long.
+HEAD_BYTES = 64 * 1024
+# Connections at once; above that the server answers 503.
+CONNECTIONS = 1000
+# What answers under way get at the end; a longer download begins anew, by Range.
+STOP_SECONDS = 20
+
+
+class Server(uvicorn.Server):
+    """Tells systemd when it listens, and ends in order at SIGTERM and SIGINT."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; then say so."""
+        await super().startup(sockets)
+        if self.started:
+            bound = [each.getsockname()[:2] for server in self.servers for each in server.sockets]
+            logger.info("server.started", listening=[f"{host}:{port}" for host, port in bound])
+            notify.ready(f"listening on {', '.join(f'{host}:{port}' for host, port in bound)}")
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn's own would die of the signal in the end: a clean stop is an exit with 0."""
+        before = {each: signal.signal(each, self._stop) for each in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _stop(self, number: int, frame: object) -> None:
+        notify.stopping("finishing the answers under way")
+        self.should_exit = True
+
+
+def serve_until_stopped(app: FastAPI, config: Config) -> bool:
+    """Listen as [api] says; whether it came to that."""
+    settings = uvicorn.Config(
+        app,
+        host=config.api.host,
+        port=config.api.port,
+        log_config=None,  # libraries are heard through logs.py, requests through the access log of ours
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="off",
+        proxy_headers=bool(config.api.trusted_proxies),
+        forwarded_allow_ips=list(config.api.trusted_proxies),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    server = Server(settings)
+    server.run()
+    logger.info("server.stopped")
+    return server.started

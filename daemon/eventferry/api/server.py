@@ -1,0 +1,38 @@
+"""Puts the application together: surfaces, limits, errors, the OpenAPI document."""
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from eventferry import __version__
+from eventferry.api import errors, health, openapi
+from eventferry.api.dialects import load_surfaces
+from eventferry.api.limits import BodyLimit, SafeHeaders
+from eventferry.api.native import SURFACE as NATIVE
+from eventferry.api.parts import Parts
+from eventferry.api.surface import Surface
+
+
+def surfaces_of(parts: Parts) -> list[Surface]:
+    """Every surface that the configuration switches on."""
+    return [NATIVE, *load_surfaces(parts.config.api.dialects)]
+
+
+def make_server(parts: Parts, more: Sequence[Surface] = ()) -> FastAPI:
+    """The application over these parts, with surfaces of higher layers, such as the console."""
+    surfaces = [*surfaces_of(parts), *more]
+    limits = [
+        Middleware(SafeHeaders),
+        Middleware(BodyLimit, max_bytes=parts.config.api.max_body, surfaces=surfaces),
+    ]
+    app = FastAPI(
+        title="eventferry", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False, middleware=limits
+    )
+    app.state.parts = parts
+    errors.install(app, surfaces)
+    app.include_router(health.router(parts))
+    for surface in surfaces:
+        app.include_router(surface.build(parts), tags=[surface.name])
+    openapi.install(app, surfaces)
+    return app

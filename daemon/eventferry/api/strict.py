@@ -1,0 +1,39 @@
+"""Refuses query parameters that a route does not know, and single ones that are given twice."""
+
+from functools import lru_cache
+
+from fastapi import Request
+from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+
+from eventferry.api.openapi import requirements
+from eventferry.api.problems import Mistake, Problem
+
+
+def refuse_unknown_query(request: Request) -> None:
+    """A dependency for routers: a misspelt parameter must not silently select everything. Raises Problem (422)."""
+    known, lists = _parameters(request.scope["route"])
+    mistakes = []
+    for name in dict.fromkeys(request.query_params.keys()):
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            mistakes.append(Mistake(f"query.{name[:80]}", f"is not a parameter of this path; known are: {listed}"))
+        elif name not in lists and len(request.query_params.getlist(name)) > 1:
+            mistakes.append(Mistake(f"query.{name}", "is given more than once; give it once"))
+    if mistakes:
+        said = "; ".join(f"{each.where}: {each.problem}" for each in mistakes[:3])
+        raise Problem(422, "invalid", said, mistakes=mistakes[:20])
+
+
+@lru_cache(maxsize=1000)
+def _parameters(route: APIRoute) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the route's query parameters, and which of them are lists."""
+    fields = get_flat_dependant(route.dependant).query_params
+    keys = {way.scheme["name"] for each in requirements(route.dependant) for way in each.ways if way.is_parameter}
+    lists = {each.alias for each in fields if _is_list(each.field_info.annotation)}
+    return frozenset({each.alias for each in fields} | keys), frozenset(lists)
+
+
+def _is_list(annotation: object) -> bool:
+    return "array" in str(TypeAdapter(annotation).json_schema())

@@ -1,0 +1,96 @@
+"""Asking for an export: the form, again with what is wrong, and on to the list."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from eventferry.api.parts import Parts, parts_of
+from eventferry.console import conditions, draft, pages, sessions
+from eventferry.console.conditions import Row
+from eventferry.console.draft import Draft, Unfit
+from eventferry.console.forms import Form
+from eventferry.console.listing import Allowed
+from eventferry.console.sessions import Session
+from eventferry.exports import requests
+from eventferry.exports.refusals import Conflict, NotPossible, TooMany
+from eventferry.exports.wanted import Wanted
+
+_FIELDS = {"output.compression": "compression", "output.format": "format", "notify.email": "email"}
+
+
+def router() -> APIRouter:
+    """The routes that make exports."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/exports/new")
+    def ask(request: Request, session: Allowed) -> Response:
+        """The empty form."""
+        return _show(request, session, draft.blank())
+
+    @routes.post("/exports/new")
+    def create(request: Request, session: Allowed, form: Annotated[Form, Depends(sessions.checked_form)]) -> Response:
+        """The form with one condition more, or with what is wrong; or the export, queued."""
+        filled = draft.from_form(form)
+        if form.one("do") == "add":
+            return _show(request, session, _with_row(filled))
+        parts = parts_of(request)
+        try:
+            _create(parts, session, filled)
+        except Unfit as error:
+            return _show(request, session, filled, error.mistakes, 422)
+        except NotPossible as error:
+            return _show(request, session, filled, {_FIELDS.get(error.field, "form"): str(error)}, 422)
+        except TooMany as error:
+            return _show(request, session, filled, {"form": str(error)}, 429)
+        return pages.go_to(request, "/exports?said=queued")
+
+    return routes
+
+
+def _create(parts: Parts, session: Session, filled: Draft) -> None:
+    asked: Wanted = draft.wanted(filled, session.key.realm, parts.config.exports.part_size)
+    try:
+        requests.create(parts.desk, session.key, asked)
+    except Conflict:  # back in the browser, the form changed and sent again: that is another export
+        requests.create(parts.desk, session.key, replace(asked, idempotency_key=f"console {secrets.token_urlsafe(12)}"))
+
+
+def _with_row(filled: Draft) -> Draft:
+    return replace(filled, rows=(*filled.rows, Row())[: draft.MOST_ROWS])
+
+
+def _show(
+    request: Request, session: Session, filled: Draft, mistakes: Mapping[str, str] | None = None, status: int = 200
+) -> Response:
+    parts = parts_of(request)
+    realm = session.key.realm
+    return pages.show(
+        request,
+        "new.html",
+        session,
+        status,
+        draft=filled,
+        mistakes=mistakes or {},
+        operators=conditions.OPERATORS,
+        kinds=conditions.KINDS,
+        timeframes=draft.TIMEFRAMES,
+        compressions=draft.COMPRESSIONS,
+        zones=_zones(),
+        realm={each: getattr(realm, each) for each in draft.DIMENSIONS},
+        sources=[source.name for source in parts.config.sources],
+        has_mail=parts.desk.mail is not None,
+        has_parquet=find_spec("pyarrow") is not None,
+        retention=parts.config.exports.retention,
+    )
+
+
+@cache
+def _zones() -> list[str]:
+    """Names of cities, as people choose among them, and UTC."""
+    return ["UTC", *sorted(each for each in available_timezones() if "/" in each and not each.startswith("Etc/"))]

@@ -1,0 +1,269 @@
+"""Makes the queued exports: gives each a process when its turn has come, watches it, and records how it ends."""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Executor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from eventferry import clock
+from eventferry.execution import make_executor
+from eventferry.exports import ending, expiry, folders
+from eventferry.exports.desk import Desk
+from eventferry.exports.model import Output, Selection
+from eventferry.exports.plan import plan
+from eventferry.exports.planned import write_plan
+from eventferry.exports.sending import SendSpec, Sent, send_files
+from eventferry.exports.slot import Slot, Task
+from eventferry.exports.sources import Readable
+from eventferry.exports.task import Failure, Made, TaskSpec, run_export
+from eventferry.ledger import exports
+from eventferry.ledger.exports import ExportRow, FileRow
+from eventferry.logs import get_logger
+
+PLAN = "plan.ndjson"
+# Of an export to a requester's store: how much of its progress is making the files; the rest is sending them.
+MAKING_PERCENT = 80
+# A stop gives transfers under way so long to abort, so that nothing half remains in the requester's store.
+ABORT_SECONDS = 1.5
+
+logger = get_logger()
+
+
+class Runner:
+    """The exports at work. Call `tick` every second from one scheduler job; nothing in it waits for an export."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        sources: Callable[[], Mapping[int, Readable]],
+        make: Callable[[], Executor] | None = None,
+    ) -> None:
+        self._desk = desk
+        self._sources = sources
+        self._make = make or partial(make_executor, 1)
+        self._slots: list[Slot] = []
+        self._lock = threading.RLock()
+        self._enabled = True
+        self._closed = False
+        self._began = False
+
+    # -- from outside -------------------------------------------------------------------------------------------------
+
+    def use(self, desk: Desk, *, enabled: bool) -> None:
+        """Go by another configuration. Where exports are switched off, those at work wait until they are on again."""
+        with self._lock:
+            self._desk, self._enabled = desk, enabled
+            if not enabled:
+                self._put_all_back()
+
+    def tick(self) -> None:
+        """One look at everything: what has ended, what is to end, what can begin."""
+        with self._lock:
+            if self._closed or not self._enabled:
+                return
+            if not self._began:
+                ending.take_back(self._desk)
+                self._began = True
+            self._put_back_strays()
+            for slot in self._slots:
+                if slot.task is not None:
+                    self._look_safely(slot, slot.task)
+            self._begin_what_can()
+            self._rest()
+
+    def expire(self) -> None:
+        """Remove files whose time is over, and those of exports that no longer exist."""
+        expiry.expire(self._desk, self._lock)
+
+    def close(self) -> None:
+        """End the processes; what they were at begins anew at the next start."""
+        with self._lock:
+            self._closed = True
+            self._put_all_back()
+
+    # -- watching -----------------------------------------------------------------------------------------------------
+
+    def _look_safely(self, slot: Slot, task: Task) -> None:
+        try:
+            self._look(slot, task)
+        except Exception:  # most likely the ledger; one export's trouble is not the others'
+            logger.exception("export.unwatched", export=task.row.id)
+
+    def _look(self, slot: Slot, task: Task) -> None:
+        with self._desk.ledger.read() as tx:
+            row = exports.get(tx, task.row.id)
+        if row is None or row.cancelled or row.state != "running":
+            self._stop(slot, task)
+        elif task.future.done():
+            self._collect(slot, task)
+        elif (said := task.progress()) is not None:
+            percent = said.percent
+            if row.destination["kind"] != "managed":
+                sent = MAKING_PERCENT + percent * (100 - MAKING_PERCENT) // 100
+                percent = percent * MAKING_PERCENT // 100 if task.stage == "making" else sent
+            with self._desk.ledger.write() as tx:
+                exports.note_progress(tx, row.id, events=said.events, bytes_=said.bytes, percent=percent)
+
+    def _stop(self, slot: Slot, task: Task) -> None:
+        """The export is cancelled: said at once, and its process has a moment to end by itself."""
+        if task.cancelled_at is None:
+            task.ask_to_stop()
+            ending.cancel(self._desk, task.row.id)
+        if task.is_over:
+            self._free(slot, task)
+
+    def _collect(self, slot: Slot, task: Task) -> None:
+        """Record how the task ended."""
+        export_id = task.row.id
+        try:
+            result = task.future.result()
+        except (BrokenProcessPool, CancelledError):
+            ending.note_death(self._desk, export_id)
+            self._free(slot, task)
+            return
+        except Exception as error:
+            logger.error("export.broke", export=export_id, error=f"{type(error).__name__}: {error}", exc_info=error)
+            ending.fail(self._desk, export_id, "eventferry made a mistake of its own; its log says more")
+            self._free(slot, task)
+            return
+        match result:
+            case Made(files=files) if task.row.destination["kind"] != "managed":
+                self._send(slot, task, list(files))
+            case Made(files=files) | Sent(files=files):
+                self._complete(slot, task, list(files))
+            case Failure(kind=kind, sentence=sentence, retryable=retryable):
+                if retryable:
+                    ending.fail_or_retry(self._desk, export_id, sentence, disk_full=kind == "disk_full")
+                else:
+                    ending.fail(self._desk, export_id, sentence)
+                self._free(slot, task)
+
+    def _complete(self, slot: Slot, task: Task, files: list[FileRow]) -> None:
+        done = ending.complete(self._desk, task.row.id, files)
+        is_ours = task.row.destination["kind"] == "managed"
+        self._free(slot, task, keep_files=done and is_ours)
+
+    def _free(self, slot: Slot, task: Task, *, keep_files: bool = False) -> None:
+        slot.free()
+        with suppress(OSError):  # the next sweep tries again
+            folder, export_id = self._desk.folder, task.row.id
+            folders.remove(folder, f"{folders.WORK}{export_id}")
+            if not keep_files:
+                folders.remove(folder, export_id)
+
+    # -- beginning ----------------------------------------------------------------------------------------------------
+
+    def _begin_what_can(self) -> None:
+        while len([slot for slot in self._slots if slot.task is not None]) < self._desk.settings.workers:
+            with self._desk.ledger.write() as tx:
+                row = exports.next_queued(tx, self._desk.settings.running_per_key)
+                if row is not None:
+                    exports.start(tx, row.id)
+            if row is None:
+                return
+            try:
+                self._begin(row)
+            except OSError as error:
+                self._fail_to_begin(row, error)
+                return  # the next one would fare no better now
+            except Exception:
+                logger.exception("export.broke", export=row.id)
+                ending.fail_or_retry(self._desk, row.id, "eventferry could not begin it; its log says more")
+
+    def _begin(self, row: ExportRow) -> None:
+        """Write the plan down and give the export its process. Raises OSError."""
+        desk = self._desk
+        folders.remove_all(desk.folder, row.id)  # of an attempt that was interrupted
+        work = self._make_work(row.id)
+        selection, sources = Selection.from_data(row.selection), self._sources()
+        write_plan(work / PLAN, plan(desk.ledger, sources, selection, row.as_of))
+        spec = TaskSpec(
+            export_id=row.id,
+            folder=desk.folder,
+            sources=tuple(sources.values()),
+            selection=selection,
+            output=Output.from_data(row.output),
+            max_bytes=desk.settings.max_size,
+        )
+        self._free_slot().begin(row, "making", work, run_export, spec)
+        logger.info("export.started", export=row.id, dialect=row.dialect, attempt=row.attempts + 1)
+
+    def _send(self, slot: Slot, task: Task, files: list[FileRow]) -> None:
+        """The files are made: have them sent to the requester's store."""
+        desk, row = self._desk, task.row
+        with desk.ledger.read() as tx:
+            credentials = exports.credentials(tx, row.id)
+        assert credentials is not None, row.id
+        try:
+            work = self._make_work(row.id)
+        except OSError as error:
+            self._fail_to_begin(row, error)
+            self._free(slot, task)
+            return
+        spec = SendSpec(
+            export_id=row.id,
+            folder=desk.folder,
+            work=work,
+            files=tuple(files),
+            destination=row.destination,
+            credentials=credentials,
+            state_dir=desk.state_dir,
+            allow_endpoints=desk.settings.allow_endpoints,
+        )
+        slot.begin(row, "sending", work, send_files, spec)
+
+    def _make_work(self, export_id: str) -> Path:
+        work = self._desk.folder / f"{folders.WORK}{export_id}"
+        work.mkdir(parents=True, mode=0o700)
+        return work
+
+    def _fail_to_begin(self, row: ExportRow, error: OSError) -> None:
+        reason = f"{self._desk.folder} cannot be written to: {error.strerror or error}"
+        ending.fail_or_retry(self._desk, row.id, reason, disk_full=folders.is_full(error))
+
+    def _put_back_strays(self) -> None:
+        """Queue again what is said to run and does not: the ledger did not take its end when it came."""
+        own = {slot.task.row.id for slot in self._slots if slot.task is not None}
+        with self._desk.ledger.read() as tx:
+            strays = [row.id for row in exports.under_way(tx) if row.id not in own]
+        for export_id in strays:
+            ending.put_back(self._desk, export_id)
+
+    def _free_slot(self) -> Slot:
+        for slot in self._slots:
+            if slot.task is None:
+                return slot
+        self._slots.append(Slot(self._make))
+        return self._slots[-1]
+
+    # -- ending -------------------------------------------------------------------------------------------------------
+
+    def _rest(self) -> None:
+        """End processes that have had nothing to do for a while."""
+        for slot in [each for each in self._slots if each.is_rested]:
+            slot.end()
+            self._slots.remove(slot)
+
+    def _put_all_back(self) -> None:
+        """End every process at once; transfers have a moment to abort."""
+        busy = [(slot, slot.task) for slot in self._slots if slot.task is not None]
+        transfers = [task for _, task in busy if task.stage == "sending"]
+        for task in transfers:
+            task.ask_to_stop()
+        deadline = clock.monotonic() + ABORT_SECONDS
+        for task in transfers:
+            with suppress(Exception):
+                task.future.exception(max(0.0, deadline - clock.monotonic()))
+        for slot, task in busy:
+            slot.end()
+            try:
+                ending.put_back(self._desk, task.row.id)
+            except Exception:  # the next start takes it for interrupted
+                logger.exception("export.unwatched", export=task.row.id)
+            self._free(slot, task)
+        for slot in self._slots:
+            slot.end()
+        self._slots.clear()

@@ -1,0 +1,106 @@
+"""Sends the files of an export to its requester's store, as a task of a process of its own."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eventferry.access.keyring import Keyring
+from eventferry.clock import monotonic
+from eventferry.errors import ConfigError, EventferryError
+from eventferry.exports.egress import Egress
+from eventferry.exports.s3_destination import S3Credentials, UploadCancelled, UploadFailed, upload
+from eventferry.exports.s3_target import S3Target, TargetRefused, parse_s3_path
+from eventferry.exports.slot import CANCEL, PROGRESS
+from eventferry.exports.task import Failure
+from eventferry.ledger.exports import FileRow
+
+# What encrypted store credentials are for; with the export's id it ties them to their place.
+CREDENTIALS = "store-credentials"
+
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
+_PROGRESS_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SendSpec:
+    """What the task needs; the credentials are as the ledger holds them, encrypted."""
+
+    export_id: str
+    folder: Path
+    work: Path
+    files: tuple[FileRow, ...]
+    destination: Mapping[str, Any]
+    credentials: bytes
+    state_dir: Path
+    allow_endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The files are in the requester's store, under these names."""
+
+    files: tuple[FileRow, ...]
+
+
+def target_of(destination: Mapping[str, Any], egress: Egress) -> S3Target:
+    """The place that an S3 destination (wanted.S3.to_data) names. Raises TargetRefused."""
+    url, endpoint, region = destination["url"], destination["endpoint"], destination["region"]
+    if endpoint is not None and url.lower().startswith("s3://"):
+        url = f"{endpoint.rstrip('/')}/{url[5:]}"
+    target = parse_s3_path(url, egress)
+    if region is None:
+        return target
+    if not _REGION.fullmatch(region):
+        raise TargetRefused(f"{region[:40]!r} is not a region; write one such as eu-central-1")
+    return replace(target, region=region)
+
+
+def object_names(destination: Mapping[str, Any], export_id: str, files: Sequence[FileRow]) -> tuple[FileRow, ...]:
+    """The files under the names that they get in the store."""
+    name = destination["object_name"]
+    if name is None or len(files) != 1:
+        return tuple(files)
+    return (replace(files[0], name=name.replace("{id}", export_id)),)
+
+
+def send_files(spec: SendSpec) -> Sent | Failure:
+    """Send them; progress, and the wish to stop, go through the work folder. Raises nothing that can be foreseen."""
+    renamed = object_names(spec.destination, spec.export_id, spec.files)
+    try:
+        secret = Keyring(spec.state_dir).decrypt(CREDENTIALS, spec.export_id.encode(), spec.credentials)
+        egress = Egress(spec.allow_endpoints)
+        upload(
+            target_of(spec.destination, egress),
+            S3Credentials(**json.loads(secret)),
+            [(spec.folder / spec.export_id / old.name, new.name) for old, new in zip(spec.files, renamed, strict=True)],
+            egress,
+            progress=_Teller(spec),
+            cancelled=(spec.work / CANCEL).exists,
+        )
+    except UploadFailed as error:
+        return Failure("store", str(error), retryable=error.temporary)
+    except (UploadCancelled, TargetRefused, ConfigError, EventferryError) as error:
+        return Failure("destination", str(error), retryable=False)
+    return Sent(renamed)
+
+
+class _Teller:
+    """Writes down how much the store has taken, at most twice a second."""
+
+    def __init__(self, spec: SendSpec) -> None:
+        self._path = spec.work / PROGRESS
+        self._events = sum(each.events for each in spec.files)
+        self._bytes = sum(each.bytes for each in spec.files)
+        self._told = float("-inf")
+
+    def __call__(self, sent: int) -> None:
+        if monotonic() - self._told < _PROGRESS_SECONDS:
+            return
+        self._told = monotonic()
+        said = {"events": self._events, "bytes": self._bytes, "percent": sent * 100 // max(1, self._bytes)}
+        part = self._path.with_suffix(".part")
+        part.write_text(json.dumps(said))
+        part.rename(self._path)
