@@ -19,6 +19,7 @@ from eventferry.access.rate import Failures
 from eventferry.api.parts import build_parts
 from eventferry.api.server import make_server
 from eventferry.config import Config
+from eventferry.console import SURFACE as CONSOLE
 from eventferry.ledger import log
 from eventferry.query import Scope
 from eventferry.service import Service
@@ -128,7 +129,7 @@ def write_config(home: Path, sources: Mapping[str, Mapping[str, Any]], top: Mapp
     tables: dict[str, Any] = {
         "execution": {"processes": 0},
         "pull": {"enabled": True},
-        "service": {"requests_every": "50ms", "stop_timeout": "5s"},
+        "service": {"requests_every": "200ms", "stop_timeout": "5s"},
         **top,
     }
     full = {
@@ -148,7 +149,7 @@ def listening(config: Config, path: Path, door: socket.socket, failures: int = 1
     """The server alone, in a thread, on a socket that is open already."""
     # Tests present many bad keys, all from one address.
     parts = replace(build_parts(config, path), failures=Failures(failures))
-    server = uvicorn.Server(uvicorn.Config(make_server(parts), log_config=None, ws="none"))
+    server = uvicorn.Server(uvicorn.Config(make_server(parts, [CONSOLE]), log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, args=([door],), name="server", daemon=True)
     thread.start()
     try:

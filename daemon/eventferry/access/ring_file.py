@@ -78,7 +78,7 @@ def _read(path: Path) -> tuple[object, tuple[RingKey, ...]]:
         raise KeyringError(
             f"keyring {path}: {error.strerror}; it belongs to the user that the service runs as"
         ) from error
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _damaged(path) from None
     return (found.st_ino, found.st_mtime_ns, found.st_size), _keys_of(data, path)
 

@@ -1,7 +1,7 @@
 """Sends a finished file: whole or a range of it, never a byte of another version."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from email.utils import formatdate
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -106,7 +106,7 @@ def _names(header: str, etag: str) -> bool:
     return header.strip() == "*" or etag in (each.strip().removeprefix("W/") for each in header.split(","))
 
 
-def _pieces(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+def _pieces(file: BinaryIO, start: int, end: int) -> Generator[bytes]:
     with file:
         file.seek(start)
         while start < end:

@@ -11,7 +11,11 @@ from starlette.types import ExceptionHandler
 
 from eventferry.api.problems import Mistake, Problem
 from eventferry.api.surface import Surface, answer
+from eventferry.errors import EventferryError, StoreError
 from eventferry.exports import refusals
+from eventferry.exports.formats.parquet import ParquetMissing
+from eventferry.exports.reading import Missing
+from eventferry.exports.survey import TooManyProperties
 from eventferry.logs import get_logger
 from eventferry.query.problems import QueryError, dotted
 
@@ -71,6 +75,19 @@ def _from_refusal(error: refusals.ExportRefused) -> Problem:
     return Problem(400, "refused", said)
 
 
+def _from_store(error: StoreError) -> Problem:
+    logger.warning("store.failed", error=str(error))
+    return Problem(503, "unavailable", f"the store does not answer: {error}", headers={"Retry-After": "30"})
+
+
+def _from_missing(error: Missing) -> Problem:
+    return Problem(410, "gone", str(error))
+
+
+def _from_unwritable(error: EventferryError) -> Problem:
+    return Problem(422, "invalid", str(error), mistakes=[Mistake("format", str(error))])
+
+
 def _from_failure(error: Exception) -> Problem:
     logger.error("request.failed", error=f"{type(error).__name__}: {error}", exc_info=error)
     return Problem(500, "internal", "the server failed to answer; its log says why")
@@ -112,4 +129,8 @@ _TRANSLATORS: dict[type[Exception], Any] = {
     RequestValidationError: _from_validation,
     QueryError: _from_query,
     refusals.ExportRefused: _from_refusal,
+    StoreError: _from_store,
+    Missing: _from_missing,
+    TooManyProperties: _from_unwritable,
+    ParquetMissing: _from_unwritable,
 }

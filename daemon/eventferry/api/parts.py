@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastapi import Request
 
-from eventferry import app, pull
+from eventferry import app
 from eventferry.access.keyring import Keyring
 from eventferry.access.rate import Failures, Rate
 from eventferry.config import Config
@@ -49,4 +49,4 @@ def parts_of(request: Request) -> Parts:
 def build_parts(config: Config, path: Path) -> Parts:
     """The parts over the ledger as it is. Raises LedgerError."""
     ledger = app.open_existing_ledger(config)
-    return Parts(config, path, ledger, pull.build_desk(ledger, config), Rate(config.api.rate))
+    return Parts(config, path, ledger, app.build_desk(ledger, config), Rate(config.api.rate))

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 from eventferry import __version__
@@ -30,9 +31,18 @@ def make_server(parts: Parts, more: Sequence[Surface] = ()) -> FastAPI:
         title="eventferry", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False, middleware=limits
     )
     app.state.parts = parts
+    app.state.parameters = {}  # of routes, for strict.py
     errors.install(app, surfaces)
-    app.include_router(health.router(parts))
+    _add_routes(app, "health", health.router(parts))
     for surface in surfaces:
-        app.include_router(surface.build(parts), tags=[surface.name])
+        _add_routes(app, surface.name, surface.build(parts))
     openapi.install(app, surfaces)
     return app
+
+
+def _add_routes(app: FastAPI, name: str, router: APIRouter) -> None:
+    """The routes themselves, not their router: OpenAPI and the check of parameters look at each."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            route.tags = [name]
+        app.router.routes.append(route)

@@ -1,13 +1,15 @@
 """Answers made piece by piece: constant memory, stopped when the client leaves, never complete by mistake."""
 
+import threading
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from typing import Any
 
 import anyio
 from anyio import to_thread
 from fastapi import Request, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from eventferry.logs import get_logger
 
@@ -18,26 +20,31 @@ _END: Any = object()
 
 
 class Stream(Response):
-    """A body of pieces. Each is made on a thread, when the one before has gone out; empty ones are left out.
+    """A body of pieces, each made on a thread once the one before has gone out. Empty ones only give a chance to stop.
 
-    The generator is closed however it ends, also where the client leaves. An exception in the middle aborts the
-    connection: the client sees a body without its end, never one that seems complete. One before the first piece is
-    raised as any other. `gzip_for` packs on the wire where that request accepts it.
+    The generator is closed however it ends, also where the client leaves. An exception after the first piece aborts
+    the connection: the client sees a body without its end, never one that seems complete. One before the first piece
+    is raised as any other. `gzip_for` packs on the wire where that request accepts it; `gone` is set when the client
+    leaves, for a generator that works long on one piece.
     """
 
     def __init__(
         self,
-        pieces: Iterator[bytes],
+        pieces: Generator[bytes],
         media_type: str,
         *,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
         gzip_for: Request | None = None,
+        gone: threading.Event | None = None,
     ) -> None:
         self.status_code = status
         self.media_type = media_type
         self.background = None
         self._pieces = pieces
+        self._gone = gone or threading.Event()
+        self._started = False
+        self._error: Exception | None = None
         self.init_headers(dict(headers or {}))
         if gzip_for is not None:
             self.headers["Vary"] = "Accept, Accept-Encoding"
@@ -48,55 +55,53 @@ class Stream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One answer."""
         try:
-            first = await to_thread.run_sync(_next, self._pieces)  # raises before anything was said
             async with anyio.create_task_group() as group:
-                group.start_soon(_until_gone, receive, group.cancel_scope.cancel)
-                await self._send(scope, send, first)
+                group.start_soon(self._cancel_when_gone, receive, group.cancel_scope)
+                await self._send(scope, send)
                 group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(_close, self._pieces)
+                await to_thread.run_sync(self._pieces.close)
+        if self._error is not None:
+            raise self._error
 
-    async def _send(self, scope: Scope, send: Send, piece: Any) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        while piece is not _END:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    async def _send(self, scope: Scope, send: Send) -> None:
+        while True:
             try:
-                piece = await to_thread.run_sync(_next, self._pieces)
+                piece = await to_thread.run_sync(next, self._pieces, _END)
             except Exception as error:
-                logger.error("response.aborted", path=scope["path"], error=str(error), exc_info=error)
-                return  # without its end: the server closes the connection
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                if self._started:
+                    logger.error("response.aborted", path=scope["path"], error=str(error), exc_info=error)
+                else:
+                    self._error = error  # raised outside of the group, which would wrap it
+                return  # without the body's end: the server closes the connection
+            if piece is _END or piece:
+                await self._start(send)
+            if piece is _END:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
+            if piece:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def _cancel_when_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone.set()
+        scope.cancel()
+
+    async def _start(self, send: Send) -> None:
+        if not self._started:
+            self._started = True
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
 
-async def _until_gone(receive: Receive, cancel: Callable[[], None]) -> None:
-    while True:
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            cancel()
-            return
-
-
-def _next(pieces: Iterator[bytes]) -> Any:
-    """The next piece that holds something, or the mark of the end: StopIteration cannot leave a thread."""
-    return next((piece for piece in pieces if piece), _END)
-
-
-def _close(pieces: Iterator[bytes]) -> None:
-    close: Callable[[], Awaitable[None] | None] | None = getattr(pieces, "close", None)
-    if close is not None:
-        close()
-
-
-def gzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def gzipped(pieces: Generator[bytes]) -> Generator[bytes]:
     """The pieces as one gzip stream, flushed after each so that none waits for the next."""
     packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    try:
+    with closing(pieces):
         for piece in pieces:
-            yield packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
+            yield packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH) if piece else b""
         yield packer.flush()
-    finally:
-        _close(pieces)
 
 
 def accepts_gzip(request: Request) -> bool:

@@ -1,9 +1,10 @@
 """Refuses query parameters that a route does not know, and single ones that are given twice."""
 
-from functools import lru_cache
+from collections.abc import Iterator
+from typing import Any
 
 from fastapi import Request
-from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
@@ -13,7 +14,7 @@ from eventferry.api.problems import Mistake, Problem
 
 def refuse_unknown_query(request: Request) -> None:
     """A dependency for routers: a misspelt parameter must not silently select everything. Raises Problem (422)."""
-    known, lists = _parameters(request.scope["route"])
+    known, lists = _parameters_of(request)
     mistakes = []
     for name in dict.fromkeys(request.query_params.keys()):
         if name not in known:
@@ -26,14 +27,29 @@ def refuse_unknown_query(request: Request) -> None:
         raise Problem(422, "invalid", said, mistakes=mistakes[:20])
 
 
-@lru_cache(maxsize=1000)
+def _parameters_of(request: Request) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the route's query parameters, and which of them are lists; found out once."""
+    route: APIRoute = request.scope["route"]
+    name = (route.path, request.method)
+    known: dict[tuple[str, str], Any] = request.app.state.parameters
+    if name not in known:
+        known[name] = _parameters(route)
+    found: tuple[frozenset[str], frozenset[str]] = known[name]
+    return found
+
+
 def _parameters(route: APIRoute) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of the route's query parameters, and which of them are lists."""
-    fields = get_flat_dependant(route.dependant).query_params
+    fields = list(_query_fields(route.dependant))
     keys = {way.scheme["name"] for each in requirements(route.dependant) for way in each.ways if way.is_parameter}
     lists = {each.alias for each in fields if _is_list(each.field_info.annotation)}
     return frozenset({each.alias for each in fields} | keys), frozenset(lists)
 
 
-def _is_list(annotation: object) -> bool:
-    return "array" in str(TypeAdapter(annotation).json_schema())
+def _query_fields(dependant: Dependant) -> Iterator[Any]:
+    yield from dependant.query_params
+    for each in dependant.dependencies:
+        yield from _query_fields(each)
+
+
+def _is_list(annotation: Any) -> bool:
+    return "array" in str(TypeAdapter[Any](annotation).json_schema())

@@ -150,7 +150,8 @@ AbsolutePath = Annotated[Path, BeforeValidator(_absolute), PlainSerializer(str)]
 OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(_nothing_for_empty)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 ClockTime = Annotated[str, AfterValidator(_clock_time)]
-Cron = Annotated[Annotated[str, AfterValidator(_cron)] | None, BeforeValidator(_nothing_for_empty)]
+CronText = Annotated[str, AfterValidator(_cron)]
+Cron = Annotated[CronText | None, BeforeValidator(_nothing_for_empty)]
 Start = Annotated[StartValue, PlainValidator(_start), PlainSerializer(str)]
 StartPerSource = Annotated[
     StartValue | dict[str, StartValue], PlainValidator(_start_per_source), PlainSerializer(_plain_start)

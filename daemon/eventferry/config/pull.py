@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from eventferry.config.endpoints import parse_endpoint_rule
+from eventferry import clock
 from eventferry.config.fields import (
     AbsolutePath,
     Count,
-    Cron,
+    CronText,
     FieldPaths,
     Flag,
     OptionalSlug,
@@ -24,6 +25,8 @@ from eventferry.config.fields import (
     nested_problem,
 )
 from eventferry.config.sink import Filter
+from eventferry.query import QueryError
+from eventferry.query.timeframe import parse_native
 
 Dialect = Literal["altis", "gooee", "connect", "keen", "ombori"]
 DIALECTS: tuple[Dialect, ...] = ("altis", "gooee", "connect", "keen", "ombori")
@@ -73,7 +76,7 @@ class ScheduleConfig(Table):
 
     name: Slug
     enabled: Flag = True
-    cron: Annotated[Cron, Field(min_length=1)]
+    cron: CronText
     timezone: TimeZone = "UTC"
     timeframe: str | dict[str, Any] = "yesterday"
     filter: Filter = Field(default_factory=list)
@@ -86,6 +89,14 @@ class ScheduleConfig(Table):
     formula_guard: Flag = True
     email: Texts = ()
     webhook: OptionalText = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _check_timeframe(self) -> "ScheduleConfig":
+        try:
+            parse_native(self.timeframe, self.timezone, clock.now())
+        except QueryError as error:
+            raise nested_problem([(where or ("timeframe",), text) for where, text in error.problems]) from None
+        return self
 
     @model_validator(mode="after")
     def _check_compression(self) -> "ScheduleConfig":

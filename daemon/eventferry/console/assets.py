@@ -39,11 +39,10 @@ def address(base: str, name: str) -> str:
     return f"{base}/static/{name}?v={assets()[name].digest}"
 
 
-def router() -> APIRouter:
+def add_routes(routes: APIRouter) -> None:
     """The routes of the files; they need no session."""
-    routes = APIRouter()
 
-    @routes.get("/static/{name}", include_in_schema=False)
+    @routes.get("/static/{name}")
     def get_asset(name: str, request: Request) -> Response:
         """One file."""
         asset = assets().get(name)
@@ -55,5 +54,3 @@ def router() -> APIRouter:
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         return Response(asset.body, media_type=asset.media_type, headers=headers)
-
-    return routes

@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 from fastapi import APIRouter, Depends, Request, Response
 
 from eventferry.api.parts import Parts, parts_of
+from eventferry.config.source import SourceConfig
 from eventferry.console import conditions, draft, pages, sessions
 from eventferry.console.conditions import Row
 from eventferry.console.draft import Draft, Unfit
@@ -20,13 +21,16 @@ from eventferry.console.sessions import Session
 from eventferry.exports import requests
 from eventferry.exports.refusals import Conflict, NotPossible, TooMany
 from eventferry.exports.wanted import Wanted
+from eventferry.query import Scope
 
 _FIELDS = {"output.compression": "compression", "output.format": "format", "notify.email": "email"}
+# What the summary of mistakes calls the fields.
+_NAMES = {"first": "from", "last": "to", "words": "timeframe", "timezone": "time zone", "filter": "conditions",
+          "filter_json": "filter as JSON", "email": "e-mail"}  # fmt: skip
 
 
-def router() -> APIRouter:
+def add_routes(routes: APIRouter) -> None:
     """The routes that make exports."""
-    routes = APIRouter(include_in_schema=False)
 
     @routes.get("/exports/new")
     def ask(request: Request, session: Allowed) -> Response:
@@ -49,8 +53,6 @@ def router() -> APIRouter:
         except TooMany as error:
             return _show(request, session, filled, {"form": str(error)}, 429)
         return pages.go_to(request, "/exports?said=queued")
-
-    return routes
 
 
 def _create(parts: Parts, session: Session, filled: Draft) -> None:
@@ -83,11 +85,29 @@ def _show(
         compressions=draft.COMPRESSIONS,
         zones=_zones(),
         realm={each: getattr(realm, each) for each in draft.DIMENSIONS},
-        sources=[source.name for source in parts.config.sources],
+        dimensions=_dimensions(parts, realm),
         has_mail=parts.desk.mail is not None,
         has_parquet=find_spec("pyarrow") is not None,
-        retention=parts.config.exports.retention,
+        fields=_NAMES,
     )
+
+
+def _dimensions(parts: Parts, realm: Scope) -> dict[str, list[str]]:
+    """What the form asks for of whose events, with the names that are known: only where there is a choice."""
+    names = [source.name for source in parts.config.sources]
+    found = {}
+    for dimension in draft.DIMENSIONS:
+        allowed = getattr(realm, dimension)
+        known = names if dimension == "collections" and len(names) > 1 else []
+        told = known or any(_tells(source, dimension.removesuffix("s")) for source in parts.config.sources)
+        if len(allowed) > 1 if allowed is not None else told:
+            found[dimension] = known
+    return found
+
+
+def _tells(source: SourceConfig, word: str) -> bool:
+    """Whether keys or events of the source say whose they are."""
+    return bool(getattr(source, f"{word}_field")) or f"(?P<{word}>" in (source.key_pattern or "")
 
 
 @cache

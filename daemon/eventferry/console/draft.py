@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from eventferry import clock
+from eventferry.alerts.channels.smtp import check_address
 from eventferry.console import conditions
 from eventferry.console.conditions import Row
 from eventferry.console.forms import Form
@@ -107,6 +108,7 @@ def wanted(draft: Draft, realm: Scope, part_bytes: int) -> Wanted:
     asked_filter, filter_ = _filter(draft, mistakes)
     scope = _scope(draft, realm, mistakes)
     output = _output(draft, part_bytes, mistakes)
+    addresses = _addresses(draft, mistakes)
     if len(draft.name) > LONGEST_NAME:
         mistakes["name"] = f"has {len(draft.name)} characters; {LONGEST_NAME} are the most"
     if mistakes:
@@ -115,7 +117,7 @@ def wanted(draft: Draft, realm: Scope, part_bytes: int) -> Wanted:
         selection=Selection(scope, filter_, range_.start_ms, range_.end_ms),
         output=output,
         asked={"filter": asked_filter, **asked_time},
-        notify=Notify(email=tuple(filter(None, re.split(r"[,;\s]+", draft.email)))),
+        notify=Notify(email=addresses),
         name=draft.name,
         dialect="console",
         idempotency_key=f"console {draft.once}",
@@ -127,20 +129,21 @@ def wanted(draft: Draft, realm: Scope, part_bytes: int) -> Wanted:
 
 def _range(draft: Draft, mistakes: dict[str, str]) -> tuple[dict[str, Any], timeframe.Range]:
     """What was asked for, as the native form writes it, and what it means now."""
+    zone = draft.timezone
     try:
-        named_zone(draft.timezone)
+        named_zone(zone)
     except ValueError as error:
         mistakes["timezone"] = str(error)
-        return {}, timeframe.Range()
+        zone = "UTC"  # the rest is looked at all the same
     asked = _timeframe(draft, mistakes)
     try:
-        found = timeframe.parse_native(asked, draft.timezone, clock.now())
+        found = timeframe.parse_native(asked, zone, clock.now())
     except QueryError as error:
         place = {"days": "first", "timeframe": "words" if draft.timeframe == "other" else "timeframe"}
         if not mistakes.keys() & {"first", "last", "words", "timeframe"}:
             mistakes[place.get(draft.range, "range")] = "; ".join(said for _, said in error.problems)
         return {}, timeframe.Range()
-    return {"timeframe": asked, "timezone": draft.timezone}, found
+    return {"timeframe": asked, "timezone": zone}, found
 
 
 def _timeframe(draft: Draft, mistakes: dict[str, str]) -> Any:
@@ -241,3 +244,13 @@ def _output(draft: Draft, part_bytes: int, mistakes: dict[str, str]) -> Output:
         part_bytes=part_bytes,
         formula_guard=draft.formula_guard and draft.format == "csv",
     )
+
+
+def _addresses(draft: Draft, mistakes: dict[str, str]) -> tuple[str, ...]:
+    found = tuple(each for each in re.split(r"[,;\s]+", draft.email) if each)
+    for address in found:
+        try:
+            check_address(address)
+        except ValueError as error:
+            mistakes["email"] = f"{address[:60]!r} {error}"
+    return found

@@ -9,9 +9,8 @@ from eventferry.console.views import view
 from eventferry.exports import requests
 
 
-def router() -> APIRouter:
+def add_routes(routes: APIRouter) -> None:
     """The routes that end things; each is a form's, and deleting asks first."""
-    routes = APIRouter(include_in_schema=False)
     from_form = [Depends(sessions.checked_form)]
 
     @routes.post("/exports/{id}/cancel", dependencies=from_form)
@@ -31,5 +30,3 @@ def router() -> APIRouter:
         """Forget it with its files and links."""
         requests.delete(parts_of(request).desk, session.key, id)
         return pages.go_to(request, "/exports?said=deleted")
-
-    return routes

@@ -1,20 +1,25 @@
 """The exports of a key: the list, single ones, and the pieces that the script keeps up to date."""
 
+import re
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from eventferry import clock
 from eventferry.access import links
 from eventferry.api.parts import Parts, parts_of
-from eventferry.console import pages, sessions
+from eventferry.console import pages, sessions, wording
 from eventferry.console.sessions import Session
-from eventferry.console.views import ExportView, view
+from eventferry.console.views import LABELS, ExportView, view
 from eventferry.exports import requests
 from eventferry.exports.model import STATES
+from eventferry.exports.refusals import NotFound
 
 PAGE = 25
+_PLACE = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)  # in the list; the ledger's numbers have 64 bits
 _ROWS = "/exports/rows"
+_CHOICES = ("running", "complete", "failed", "expired")  # of what the list may be limited to
 _NOTES = {
     "queued": "The export is queued. It starts within a few seconds.",
     "cancelled": "The export is being cancelled.",
@@ -24,23 +29,22 @@ _NOTES = {
 Allowed = Annotated[Session, Depends(sessions.allowed("exports"))]
 
 
-def router() -> APIRouter:
+def add_routes(routes: APIRouter) -> None:
     """The routes that only look."""
-    routes = APIRouter(include_in_schema=False)
 
     @routes.get("/exports")
     def list_exports(
         request: Request,
         session: Allowed,
-        after: Annotated[str, Query(max_length=20)] = "",
-        state: Annotated[str, Query(max_length=20)] = "",
-        said: Annotated[str, Query(max_length=20)] = "",
+        after: str = "",
+        state: str = "",
+        said: str = "",
     ) -> Response:
         """The list, newest first."""
         chosen = state if state in STATES else ""
-        start = int(after) if after.isascii() and after.isdigit() else None
-        desk = parts_of(request).desk
-        page = requests.list_page(desk, session.key, limit=PAGE, after=start, state=chosen or None)
+        start = int(after) if _PLACE.fullmatch(after) else None
+        parts = parts_of(request)
+        page = requests.list_page(parts.desk, session.key, limit=PAGE, after=start, state=chosen or None)
         return pages.show(
             request,
             "exports.html",
@@ -49,7 +53,9 @@ def router() -> APIRouter:
             following=page.next,
             is_first=start is None,
             state=chosen,
-            states=STATES,
+            states=_CHOICES,
+            labels=LABELS,
+            retention=wording.lasting(parts.config.exports.retention),
             note=_NOTES.get(said, ""),
         )
 
@@ -62,16 +68,21 @@ def router() -> APIRouter:
         return pages.show(request, "rows.html", session, exports=found)
 
     @routes.get("/exports/{id}")
-    def show_export(
-        id: str, request: Request, session: Allowed, said: Annotated[str, Query(max_length=20)] = ""
-    ) -> Response:
+    def show_export(id: str, request: Request, session: Allowed, said: str = "") -> Response:
         """One export, with its files."""
         parts = parts_of(request)
         row = requests.get(parts.desk, session.key, id)
         files = requests.files(parts.desk, session.key, id)
-        return pages.show(
-            request, "export.html", session, export=view(row), files=files, note=_NOTES.get(said, ""), row=row
-        )
+        note = _NOTES.get(said, "")
+        return pages.show(request, "export.html", session, export=view(row), files=files, note=note)
+
+    @routes.get("/exports/{id}/download")
+    def download_only(id: str, request: Request, session: Allowed) -> Response:
+        """The only file, or the page that names them all."""
+        files = requests.files(parts_of(request).desk, session.key, id)
+        if len(files) != 1:
+            return pages.go_to(request, f"/exports/{quote(id, safe='')}")
+        return pages.go_to(request, f"/exports/{quote(id, safe='')}/files/{quote(files[0].name, safe='')}")
 
     @routes.get("/exports/{id}/files/{name}")
     def download(id: str, name: str, request: Request, session: Allowed) -> Response:
@@ -82,8 +93,6 @@ def router() -> APIRouter:
         link = links.make_link(parts.keyring, id, name, clock.now_ms() + life)
         return pages.go_elsewhere(request, link)
 
-    return routes
-
 
 def is_piece(request: Request) -> bool:
     """Whether the script asks, rather than a person."""
@@ -93,5 +102,5 @@ def is_piece(request: Request) -> bool:
 def _find(parts: Parts, session: Session, export_id: str) -> ExportView | None:
     try:
         return view(requests.get(parts.desk, session.key, export_id))
-    except requests.NotFound:
+    except NotFound:
         return None

@@ -44,7 +44,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": wording.count, "size": wording.size, "iso": wording.iso}
+    environment.filters |= {"count": wording.count, "size": wording.size, "iso": wording.iso, "at": wording.at}
     environment.globals |= {"sections": SECTIONS, "version": __version__}
     return environment
 

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import Depends, Request, Response
 
@@ -16,7 +16,8 @@ from eventferry.api.problems import Problem
 from eventferry.console.forms import Form, read_form
 
 LIFE_SECONDS = 12 * 3600
-_SESSION, _VISIT = "session", "visit"
+_SESSION: Final = "session"  # names of cookies
+_VISIT: Final = "visit"
 _SIGNED, _FORM, _SIGN_IN = "console-session", "console-form", "console-sign-in"  # purposes of signatures
 _STRANGER = "sign in to see this page"
 _FORGED = "this form was not sent from a page of this session; go back, reload the page and send it again"
@@ -62,11 +63,15 @@ def had_one(request: Request) -> bool:
 
 
 def signed_in(request: Request) -> Session:
-    """A dependency that gives the session. Raises Problem 401."""
+    """A dependency that gives the session. Raises Problem 401 and 429."""
     session = find(request)
     if session is None:
         raise Problem(401, "unauthenticated", _STRANGER)
     request.state.session = session  # pages about problems show who is signed in, too
+    parts = parts_of(request)
+    if wait := parts.rate.take(session.key.id):
+        said = f"more than {parts.config.api.rate} requests a minute with this key; try again in {wait} s"
+        raise Problem(429, "too-many", said, headers={"Retry-After": str(wait)})
     return session
 
 

@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from eventferry.access import keys
-from eventferry.access.rate import Failures
 from eventferry.api.parts import parts_of
 from eventferry.console import pages, sessions
 from eventferry.console.forms import Form
@@ -18,9 +17,8 @@ _WRONG = "This key does not open anything here. It may be mistyped, revoked or e
 _NOTES = {"ended": "Your session has ended. Sign in again to go on.", "out": "You are signed out."}
 
 
-def router(failures: Failures) -> APIRouter:
+def add_routes(routes: APIRouter) -> None:
     """The routes that need no session, and the end of one."""
-    routes = APIRouter(include_in_schema=False)
 
     @routes.get("/sign-in")
     def ask(request: Request, next: str = "", said: str = "") -> Response:
@@ -32,14 +30,12 @@ def router(failures: Failures) -> APIRouter:
     @routes.post("/sign-in")
     def sign_in(request: Request, form: Annotated[Form, Depends(sessions.sign_in_form)]) -> Response:
         """On to the page that was wanted, or the form again: with the same words for every key that opens nothing."""
-        address = request.client.host if request.client else ""
-        if wait := failures.retry_after(address):
-            return _slow_down(request, form, wait)
         parts = parts_of(request)
         try:
             key = keys.authenticate(parts.ledger, form.one("key"))
         except keys.Refused:
-            failures.note(address)
+            if wait := parts.failures.note(request.client.host if request.client else ""):
+                return _slow_down(request, form, wait)
             return _form(request, 401, form.one("next"), mistake=_WRONG)
         response = pages.go_to(request, _inside(form.one("next")))
         sessions.begin(parts, response, key)
@@ -57,8 +53,6 @@ def router(failures: Failures) -> APIRouter:
     def home(request: Request, session: Annotated[Session, Depends(sessions.signed_in)]) -> Response:
         """The first section."""
         return pages.go_to(request, HOME)
-
-    return routes
 
 
 def _slow_down(request: Request, form: Form, wait: int) -> Response:

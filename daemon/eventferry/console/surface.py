@@ -3,13 +3,10 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from eventferry.access.rate import Failures
 from eventferry.api.parts import Parts
 from eventferry.api.problems import Problem
 from eventferry.api.surface import Surface
 from eventferry.console import assets, creating, ending, listing, pages, sessions, sign_in
-
-FAILURES_PER_MINUTE = 10  # of sign-ins from one address
 
 _TITLES = {
     400: "That did not work",
@@ -31,11 +28,8 @@ _SAYS = {
 
 def _build(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix=pages.PREFIX, include_in_schema=False)
-    if parts.config.api.console:
-        for router in (sign_in.router(Failures(FAILURES_PER_MINUTE)), assets.router()):
-            routes.include_router(router)
-        for router in (creating.router(), listing.router(), ending.router()):
-            routes.include_router(router)
+    for module in (sign_in, assets, creating, listing, ending):
+        module.add_routes(routes)
     return routes
 
 

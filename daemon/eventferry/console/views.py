@@ -8,7 +8,7 @@ from eventferry.console import conditions, wording
 from eventferry.exports import requests
 from eventferry.ledger.exports import ExportRow
 
-_LABELS = {
+LABELS = {
     "queued": "Queued",
     "running": "Running",
     "complete": "Ready",
@@ -47,9 +47,19 @@ class ExportView:
     email: tuple[str, ...]
 
     @property
+    def spoken(self) -> str:
+        """By which it is told apart from others."""
+        return f"{self.title}, {self.range}"
+
+    @property
     def is_under_way(self) -> bool:
         """Whether anything is still to happen."""
         return self.state in ("queued", "running")
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether its events and bytes say anything."""
+        return self.state in ("complete", "expired") or self.events > 0
 
     @property
     def can_be_downloaded(self) -> bool:
@@ -71,14 +81,14 @@ def view(row: ExportRow) -> ExportView:
     cancelling = row.cancelled and row.state == "running"
     return ExportView(
         id=row.id,
-        title=row.name or "Untitled export",
+        title=row.name or "Events",
         range=range_,
         filter=in_words if len(in_words) <= _LONGEST_FILTER else in_words[: _LONGEST_FILTER - 1] + "…",
         filter_json=json.dumps(asked, indent=2, ensure_ascii=False) if asked else "",
         origin=_origin(row),
         format=_format(row.output),
         state=row.state,
-        label="Cancelling" if cancelling else _LABELS[row.state],
+        label="Cancelling" if cancelling else LABELS[row.state],
         percent=row.percent,
         events=row.events,
         bytes=row.bytes,

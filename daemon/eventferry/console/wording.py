@@ -8,7 +8,7 @@ from eventferry import clock
 from eventferry.alerts.phrases import size
 from eventferry.query.zones import named_zone
 
-__all__ = ["ahead", "at", "count", "iso", "range_text", "size"]
+__all__ = ["ahead", "at", "count", "iso", "lasting", "range_text", "size"]
 
 _LAST_MS = 253_402_300_799_999
 _STEPS = ((86_400, "day"), (3600, "hour"), (60, "minute"))
@@ -25,9 +25,10 @@ def iso(ms: int) -> str:
 
 
 def at(ms: int) -> str:
-    """21 Nov 2026, 10:42 UTC."""
+    """21 Nov, 10:42 UTC; with the year where it is not this one."""
     moment = clock.from_ms(ms)
-    return f"{_day(moment)}, {moment:%H:%M} UTC"
+    day = f"{moment.day} {moment:%b}" if moment.year == clock.now().year else _day(moment)
+    return f"{day}, {moment:%H:%M} UTC"
 
 
 def ahead(ms: int) -> str:
@@ -35,9 +36,17 @@ def ahead(ms: int) -> str:
     seconds = (ms - clock.now_ms()) / 1000
     for length, name in _STEPS:
         if seconds >= length:
-            number = int(seconds // length)
+            number = round(seconds / length)
             return f"in {number} {name}{'' if number == 1 else 's'}"
     return "in less than a minute" if seconds > 0 else "now"
+
+
+def lasting(span: dt.timedelta) -> str:
+    """7 days."""
+    seconds = span.total_seconds()
+    length, name = next((each for each in _STEPS if seconds >= each[0]), _STEPS[-1])
+    number = max(1, round(seconds / length))
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def range_text(start_ms: int | None, end_ms: int | None, asked: Mapping[str, Any]) -> str:

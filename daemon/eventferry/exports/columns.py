@@ -52,12 +52,12 @@ def columns_of(output: Output, survey: Survey | None = None) -> tuple[Column, ..
 
 def _typed(survey: Survey) -> Sequence[Column]:
     """A column for each property; what lies below one with values of several types is part of its JSON text."""
-    found: list[Column] = []
     mixed = {path for path, each in survey.properties.items() if each.has_values and "object" in each.kinds}
-    for path in survey.columns():
-        if not any(path[:length] in mixed for length in range(len(path))):
-            found.append(Column(path, _type_of(survey.properties[path])))
-    return found
+    return [
+        Column(path, _type_of(survey.properties[path]))
+        for path in survey.columns()
+        if not any(path[:length] in mixed for length in range(len(path)))
+    ]
 
 
 def _type_of(found: Property) -> str:

@@ -65,18 +65,19 @@ def fail_or_retry(desk: Desk, export_id: str, reason: str, *, disk_full: bool = 
     logger.warning("export.postponed", export=export_id, seconds=pause / 1000, reason=reason)
 
 
-def note_death(desk: Desk, export_id: str) -> None:
-    """The process that made the export has died; it is started anew, but not for ever."""
+def note_death(desk: Desk, export_id: str, reason: str) -> None:
+    """The process that made the export has died, or as good as; it is begun anew, but not for ever."""
     with desk.ledger.write() as tx:
         row = _still_wanted(tx, export_id)
         if row is None:
             return
         kills = row.kills + 1
         if kills >= MAX_KILLS:
-            _fail(tx, export_id, f"the process that made it died {kills} times; it may need more memory than there is")
+            _fail(tx, export_id, f"{reason} ({kills} times)")
             return
-        exports.put_back(tx, export_id, kills=kills)
-    logger.error("export.interrupted", export=export_id, reason="its process died", deaths=kills)
+        pause = FIRST_PAUSE_MS if kills > 1 else 0
+        exports.put_back(tx, export_id, kills=kills, next_ms=clock.now_ms() + pause)
+    logger.error("export.interrupted", export=export_id, reason=reason, deaths=kills)
 
 
 def take_back(desk: Desk) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which segments a read covers, found out from the ledger in short looks: the plan of exports and of events of a day."""
+"""Which segments a read covers, asked of the ledger in short looks: the plan of exports and of events of a day."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 

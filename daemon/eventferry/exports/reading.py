@@ -1,12 +1,11 @@
 """Reads planned segments back from their stores: the selected events of each, as canonical NDJSON."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
-from typing import Literal
 
-from eventferry.errors import EventferryError, ObjectChanged, ObjectGone
+from eventferry.errors import EventferryError, ObjectChanged, ObjectGone, ObjectReplaced
 from eventferry.exports.model import Selection
 from eventferry.exports.owners import Mask, judge
 from eventferry.exports.planned import Planned, is_during
@@ -29,15 +28,19 @@ class Selected:
 class Missing(EventferryError):
     """Events that the log knows can no longer be read: their file is gone, or holds other bytes now."""
 
-    def __init__(self, source: str, key: str, events: int, what: Literal["vanished", "changed"]) -> None:
-        self.source, self.key, self.events, self.what = source, key, events, what
-        done = "vanished from its store" if what == "vanished" else "was rewritten"
+    def __init__(self, source: str, key: str, events: int, cause: Exception) -> None:
+        self.source, self.key, self.events = source, key, events
+        # What merely changed may turn out to hold the same bytes once the next poll has seen it.
+        self.is_final = isinstance(cause, ObjectGone | ObjectReplaced)
+        done = "vanished from its store" if isinstance(cause, ObjectGone) else "was rewritten"
         super().__init__(
             f"{key} of source {source} {done} after it was indexed: {events:,} events that may be selected are missing"
         )
 
 
-def read(plan: Iterable[Planned], sources: Mapping[int, Readable], selection: Selection) -> Iterator[Selected]:
+def read(
+    plan: Iterable[Planned], sources: Mapping[int, Readable], selection: Selection
+) -> Generator[Selected, None, None]:
     """One item per planned segment, in their order; files are read forward, one segment in memory at a time.
 
     Closing it closes what it holds open. Raises Missing, and StoreError where the same read may succeed later.
@@ -54,8 +57,7 @@ def read(plan: Iterable[Planned], sources: Mapping[int, Readable], selection: Se
             try:
                 raw = reader.read(planned)
             except (ObjectGone, ObjectChanged) as error:
-                what: Literal["vanished", "changed"] = "vanished" if isinstance(error, ObjectGone) else "changed"
-                raise Missing(source.name, planned.key, _events_of(planned, remaining), what) from error
+                raise Missing(source.name, planned.key, _events_of(planned, remaining), error) from error
             body, events = frame(raw, planned.start, planned.flags, planned.holes), planned.events
             if not planned.is_whole:
                 body, events = narrowing.narrow(planned, body)

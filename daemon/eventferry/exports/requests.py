@@ -13,16 +13,17 @@ import sqlalchemy as sa
 
 from eventferry.exports import folders, visibility
 from eventferry.exports.desk import Desk
+from eventferry.exports.destination import CREDENTIALS, target_of
+from eventferry.exports.egress import Egress, EgressRefused
 from eventferry.exports.model import Selection
 from eventferry.exports.refusals import Conflict, Gone, NotFound, NotPossible, NotReady, TooMany
+from eventferry.exports.s3_target import TargetRefused
 from eventferry.exports.wanted import S3, Requester, Wanted
 from eventferry.ledger import exports, log
 from eventferry.ledger.exports import ExportRow, FileRow
 from eventferry.logs import get_logger
 from eventferry.query.scope import ALL
 
-# What encrypted store credentials are for; with the export's id it ties them to their place.
-CREDENTIALS = "store-credentials"
 MOST_LETTERS = 10
 # When a queue that is full is worth another try, seconds.
 RETRY_AFTER = 30
@@ -53,8 +54,8 @@ class OpenFile:
 def create(desk: Desk, key: Requester | None, wanted: Wanted) -> ExportRow:
     """Queue an export within the limits of the key, pinned to what the log holds now; the daemon takes it up in 2 s.
 
-    With an `idempotency_key` that this key used for the same request before, that export. Without a key (a schedule)
-    nothing is limited. Raises NotPossible, TooMany and Conflict.
+    With an `idempotency_key` that this key used for the same request before, that export. Without a key (the operator
+    asks) nothing is limited. Raises NotPossible, TooMany and Conflict.
     """
     _check(desk, wanted)
     export_id = str(uuid.uuid4())
@@ -70,8 +71,20 @@ def create(desk: Desk, key: Requester | None, wanted: Wanted) -> ExportRow:
         if key is not None and exports.count_queued(tx, key.id) >= limit:
             raise TooMany(limit, RETRY_AFTER)
         made = exports.insert(tx, id=export_id, credentials=secret, as_of=log.head(tx), **values)
-    logger.info("export.queued", export=made.id, dialect=made.dialect, key=made.key_id, schedule=made.schedule)
+    _log_queued(made)
     return made
+
+
+def create_scheduled(desk: Desk, tx: sa.Connection, wanted: Wanted) -> ExportRow:
+    """The same for a schedule, inside the transaction that says that it has fired. Raises NotPossible."""
+    _check(desk, wanted)
+    made = exports.insert(tx, id=str(uuid.uuid4()), as_of=log.head(tx), **_values(None, wanted))
+    _log_queued(made)
+    return made
+
+
+def _log_queued(made: ExportRow) -> None:
+    logger.info("export.queued", export=made.id, dialect=made.dialect, key=made.key_id, schedule=made.schedule)
 
 
 def _check(desk: Desk, wanted: Wanted) -> None:
@@ -96,6 +109,8 @@ def _check(desk: Desk, wanted: Wanted) -> None:
         _check_address(address)
     if notify.webhook is not None:
         _check_webhook(desk, notify.webhook)
+    if isinstance(wanted.destination, S3):
+        _check_target(desk, wanted.destination)
 
 
 def _check_address(address: str) -> None:
@@ -108,12 +123,20 @@ def _check_address(address: str) -> None:
 
 
 def _check_webhook(desk: Desk, url: str) -> None:
-    from eventferry.exports.egress import Egress, EgressRefused
-
     try:
         Egress(desk.settings.allow_endpoints).check(url)
     except EgressRefused as error:
         raise NotPossible("notify.webhook", str(error)) from None
+
+
+def _check_target(desk: Desk, destination: S3) -> None:
+    for package, extra in (("boto3", "s3"), ("cryptography", "api")):
+        if importlib.util.find_spec(package) is None:
+            raise NotPossible("destination", f"this installation cannot write to S3; install eventferry[{extra}]")
+    try:
+        target_of(destination.to_data(), Egress(desk.settings.allow_endpoints))
+    except TargetRefused as error:
+        raise NotPossible("destination.url", str(error)) from None
 
 
 def _values(key: Requester | None, wanted: Wanted) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Makes the queued exports: gives each a process when its turn has come, watches it, and records how it ends."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eventferry import clock
 from eventferry.execution import make_executor
@@ -15,15 +16,17 @@ from eventferry.exports.desk import Desk
 from eventferry.exports.model import Output, Selection
 from eventferry.exports.plan import plan
 from eventferry.exports.planned import write_plan
-from eventferry.exports.sending import SendSpec, Sent, send_files
+from eventferry.exports.progress import CANCEL
+from eventferry.exports.scan_cache import FOLDER
 from eventferry.exports.slot import Slot, Task
 from eventferry.exports.sources import Readable
-from eventferry.exports.task import Failure, Made, TaskSpec, run_export
 from eventferry.ledger import exports
 from eventferry.ledger.exports import ExportRow, FileRow
 from eventferry.logs import get_logger
 
-PLAN = "plan.ndjson"
+if TYPE_CHECKING:
+    from eventferry.exports.journal import MadeFile
+
 # Of an export to a requester's store: how much of its progress is making the files; the rest is sending them.
 MAKING_PERCENT = 80
 # A stop gives transfers under way so long to abort, so that nothing half remains in the requester's store.
@@ -39,6 +42,8 @@ class Runner:
         self,
         desk: Desk,
         sources: Callable[[], Mapping[int, Readable]],
+        *,
+        enabled: bool = True,
         make: Callable[[], Executor] | None = None,
     ) -> None:
         self._desk = desk
@@ -46,7 +51,7 @@ class Runner:
         self._make = make or partial(make_executor, 1)
         self._slots: list[Slot] = []
         self._lock = threading.RLock()
-        self._enabled = True
+        self._enabled = enabled
         self._closed = False
         self._began = False
 
@@ -117,42 +122,53 @@ class Runner:
 
     def _collect(self, slot: Slot, task: Task) -> None:
         """Record how the task ended."""
-        export_id = task.row.id
+        from eventferry.exports.sending import Sent
+        from eventferry.exports.task import Cancelled, Failure, Made
+
+        desk, export_id = self._desk, task.row.id
         try:
             result = task.future.result()
         except (BrokenProcessPool, CancelledError):
-            ending.note_death(self._desk, export_id)
-            self._free(slot, task)
-            return
+            result = None
+            ending.note_death(desk, export_id, "the process that made it died; it may need more memory than there is")
         except Exception as error:
+            result = None
             logger.error("export.broke", export=export_id, error=f"{type(error).__name__}: {error}", exc_info=error)
-            ending.fail(self._desk, export_id, "eventferry made a mistake of its own; its log says more")
-            self._free(slot, task)
-            return
+            self._begin_anew(export_id)
+            ending.note_death(desk, export_id, "eventferry made a mistake of its own; its log says more")
         match result:
-            case Made(files=files) if task.row.destination["kind"] != "managed":
-                self._send(slot, task, list(files))
-            case Made(files=files) | Sent(files=files):
-                self._complete(slot, task, list(files))
-            case Failure(kind=kind, sentence=sentence, retryable=retryable):
-                if retryable:
-                    ending.fail_or_retry(self._desk, export_id, sentence, disk_full=kind == "disk_full")
-                else:
-                    ending.fail(self._desk, export_id, sentence)
-                self._free(slot, task)
+            case Made() if task.row.destination["kind"] != "managed":
+                self._send(slot, task, rows_of(result.files))
+                return
+            case Made() | Sent():
+                ending.complete(desk, export_id, rows_of(result.files))
+            case Cancelled():
+                ending.put_back(desk, export_id)
+            case Failure(retryable=True):
+                if result.kind != "store":  # of those what is safe is gone on with
+                    self._begin_anew(export_id)
+                ending.fail_or_retry(desk, export_id, result.sentence, disk_full=result.kind == "disk_full")
+            case Failure():
+                ending.fail(desk, export_id, result.sentence)
+        self._free(slot, task)
 
-    def _complete(self, slot: Slot, task: Task, files: list[FileRow]) -> None:
-        done = ending.complete(self._desk, task.row.id, files)
-        is_ours = task.row.destination["kind"] == "managed"
-        self._free(slot, task, keep_files=done and is_ours)
+    def _begin_anew(self, export_id: str) -> None:
+        """The next attempt is not to go on from this one."""
+        with suppress(OSError):
+            folders.remove(self._desk.folder, f"{folders.WORK}{export_id}")
 
-    def _free(self, slot: Slot, task: Task, *, keep_files: bool = False) -> None:
+    def _free(self, slot: Slot, task: Task) -> None:
+        """The task is over; what it leaves on the disk is kept where it is complete, or to be gone on with."""
         slot.free()
+        with self._desk.ledger.read() as tx:
+            row = exports.get(tx, task.row.id)
+        state = "deleted" if row is None or row.deleted_ms is not None else row.state
+        is_ours = task.row.destination["kind"] == "managed"
         with suppress(OSError):  # the next sweep tries again
-            folder, export_id = self._desk.folder, task.row.id
-            folders.remove(folder, f"{folders.WORK}{export_id}")
-            if not keep_files:
-                folders.remove(folder, export_id)
+            if state not in exports.UNDER_WAY:
+                folders.remove(self._desk.folder, f"{folders.WORK}{task.row.id}")
+            if state not in exports.UNDER_WAY and not (state == "complete" and is_ours):
+                folders.remove(self._desk.folder, task.row.id)
 
     # -- beginning ----------------------------------------------------------------------------------------------------
 
@@ -175,24 +191,31 @@ class Runner:
 
     def _begin(self, row: ExportRow) -> None:
         """Write the plan down and give the export its process. Raises OSError."""
+        # What only exports need costs nothing before the first one.
+        from eventferry.exports.task import PLAN, TaskSpec, run_export
+
         desk = self._desk
-        folders.remove_all(desk.folder, row.id)  # of an attempt that was interrupted
         work = self._make_work(row.id)
         selection, sources = Selection.from_data(row.selection), self._sources()
-        write_plan(work / PLAN, plan(desk.ledger, sources, selection, row.as_of))
+        if not (work / PLAN).exists():  # an attempt goes on by the plan of the one before
+            write_plan(work / PLAN, plan(desk.ledger, sources, selection, row.as_of))
         spec = TaskSpec(
             export_id=row.id,
             folder=desk.folder,
             sources=tuple(sources.values()),
             selection=selection,
             output=Output.from_data(row.output),
+            as_of=row.as_of,
             max_bytes=desk.settings.max_size,
+            cache=desk.state_dir.joinpath(*FOLDER),
         )
         self._free_slot().begin(row, "making", work, run_export, spec)
         logger.info("export.started", export=row.id, dialect=row.dialect, attempt=row.attempts + 1)
 
     def _send(self, slot: Slot, task: Task, files: list[FileRow]) -> None:
         """The files are made: have them sent to the requester's store."""
+        from eventferry.exports.sending import SendSpec, send_files
+
         desk, row = self._desk, task.row
         with desk.ledger.read() as tx:
             credentials = exports.credentials(tx, row.id)
@@ -217,7 +240,8 @@ class Runner:
 
     def _make_work(self, export_id: str) -> Path:
         work = self._desk.folder / f"{folders.WORK}{export_id}"
-        work.mkdir(parents=True, mode=0o700)
+        work.mkdir(parents=True, mode=0o700, exist_ok=True)
+        (work / CANCEL).unlink(missing_ok=True)  # meant for an attempt before
         return work
 
     def _fail_to_begin(self, row: ExportRow, error: OSError) -> None:
@@ -267,3 +291,8 @@ class Runner:
         for slot in self._slots:
             slot.end()
         self._slots.clear()
+
+
+def rows_of(files: "Iterable[FileRow | MadeFile]") -> list[FileRow]:
+    """The files as the ledger keeps them."""
+    return [FileRow(each.name, each.number, each.events, each.bytes, each.sha256) for each in files]

@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventferry.errors import ConfigError
-from eventferry.exports.egress import Egress, EgressRefused, GuardedLine
+from eventferry.errors import ConfigError, EventferryError
+from eventferry.exports.egress import Egress, GuardedLine
 from eventferry.exports.s3_target import S3Target
 from eventferry.sink.wire import Watchdog, watched_pool
 
@@ -76,7 +76,13 @@ def _guard(client: Any, egress: Egress) -> None:
     session = _guarded_session(egress)
     # What a handler of before-send returns is taken for the answer: the client's own session is never used.
     client.meta.events.register_first("before-send.s3", lambda request, **_: session.send(request))
+    client.meta.events.register("before-call.s3.HeadBucket", _do_not_redirect)
     client.meta.events.register("guarded.close", lambda **_: session.close())
+
+
+def _do_not_redirect(context: dict[str, Any], **_: Any) -> None:
+    """The SDK asks HeadBucket where a bucket lies, and where that is redirected, asks again, without end."""
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def close_client(client: Any) -> None:
@@ -109,7 +115,7 @@ def _guarded_session(egress: Egress) -> Any:
                 answer = super().send(request)
             except HTTPClientError as error:
                 cause = error.kwargs.get("error")
-                if isinstance(cause, EgressRefused):
+                if isinstance(cause, EventferryError):
                     raise cause from None  # as it is: botocore tries HTTPClientErrors again
                 raise
             finally:

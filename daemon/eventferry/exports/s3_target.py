@@ -57,7 +57,7 @@ def parse_s3_path(text: str, egress: Egress, *, endpoint: str | None = None, reg
     With `endpoint` (https://host:port) `text` is `s3://bucket/prefix` in that store. `region` counts for more than the
     one in `text`. Raises TargetRefused; the host is not looked up, nobody is asked.
     """
-    shown = safe_text(text.partition("?")[0], 80)
+    shown = safe_text(text.partition("?")[0].rpartition("@")[2], 80)
     found = _URL.fullmatch(text.strip()) if len(text) <= 2048 else None
     if found is None or "\\" in text or not text.isprintable():
         raise TargetRefused(f"{shown!r} is not a place in S3; write {_FORMS}")
@@ -69,7 +69,9 @@ def parse_s3_path(text: str, egress: Egress, *, endpoint: str | None = None, reg
     if endpoint is not None:
         if scheme != "s3":
             raise TargetRefused(f"{shown!r}: with an endpoint, write s3://bucket/prefix/")
-        return replace(_own_target(endpoint, f"/{host}{path}", egress, safe_text(endpoint, 80)), region=region)
+        return replace(
+            _own_target(endpoint, f"/{host}{path}", egress, safe_text(endpoint.rpartition("@")[2], 80)), region=region
+        )
     return _without_endpoint(scheme, host, path, egress, shown, region)
 
 
@@ -87,6 +89,8 @@ def _without_endpoint(scheme: str, host: str, path: str, egress: Egress, shown: 
 
 
 def _own_target(base: str, path: str, egress: Egress, shown: str) -> S3Target:
+    if "/" in base.partition("://")[2].rstrip("/"):
+        raise TargetRefused(f"{shown!r}: an endpoint has no path; write https://host:port")
     try:
         endpoint = parse_url(base)
         if not egress.is_own(endpoint):

@@ -1,26 +1,22 @@
 """Sends the files of an export to its requester's store, as a task of a process of its own."""
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eventferry.access.keyring import Keyring
 from eventferry.clock import monotonic
 from eventferry.errors import ConfigError, EventferryError
+from eventferry.exports.destination import CREDENTIALS, object_names, target_of
 from eventferry.exports.egress import Egress
+from eventferry.exports.progress import CANCEL, PROGRESS
 from eventferry.exports.s3_destination import S3Credentials, UploadCancelled, UploadFailed, upload
-from eventferry.exports.s3_target import S3Target, TargetRefused, parse_s3_path
-from eventferry.exports.slot import CANCEL, PROGRESS
+from eventferry.exports.s3_target import TargetRefused
 from eventferry.exports.task import Failure
 from eventferry.ledger.exports import FileRow
 
-# What encrypted store credentials are for; with the export's id it ties them to their place.
-CREDENTIALS = "store-credentials"
-
-_REGION = re.compile(r"[a-z0-9-]{1,40}")
 _PROGRESS_SECONDS = 0.5
 
 
@@ -43,27 +39,6 @@ class Sent:
     """The files are in the requester's store, under these names."""
 
     files: tuple[FileRow, ...]
-
-
-def target_of(destination: Mapping[str, Any], egress: Egress) -> S3Target:
-    """The place that an S3 destination (wanted.S3.to_data) names. Raises TargetRefused."""
-    url, endpoint, region = destination["url"], destination["endpoint"], destination["region"]
-    if endpoint is not None and url.lower().startswith("s3://"):
-        url = f"{endpoint.rstrip('/')}/{url[5:]}"
-    target = parse_s3_path(url, egress)
-    if region is None:
-        return target
-    if not _REGION.fullmatch(region):
-        raise TargetRefused(f"{region[:40]!r} is not a region; write one such as eu-central-1")
-    return replace(target, region=region)
-
-
-def object_names(destination: Mapping[str, Any], export_id: str, files: Sequence[FileRow]) -> tuple[FileRow, ...]:
-    """The files under the names that they get in the store."""
-    name = destination["object_name"]
-    if name is None or len(files) != 1:
-        return tuple(files)
-    return (replace(files[0], name=name.replace("{id}", export_id)),)
 
 
 def send_files(spec: SendSpec) -> Sent | Failure:

@@ -182,15 +182,14 @@ class _Node:
                 inner = _Node(below, raw, here, f"{prefix}{attribute}.")
                 self.names |= inner.names
                 self._inner.append((attribute, inner))
-                kind, default = inner.kind | _NOT_AN_OBJECT, inner.empty
+                kind, default = inner.kind | _NOT_AN_OBJECT, inner.kind()
             fields.append((attribute, kind, msgspec.field(default=default, name=key)))
         self.kind: Any = msgspec.defstruct("Wanted", fields, frozen=True, gc=False)
-        self.empty = self.kind()
 
     def gather(self, events: list[Any]) -> dict[Path, Column]:
         """The values at the leaves of decoded events, where some hold no object at an inner place."""
         found: dict[Path, Column] = {path: [getattr(event, name) for event in events] for name, path in self._leaves}
         for name, inner in self._inner:
-            values = [getattr(event, name) for event in events]
-            found |= inner.gather([each if type(each) is inner.kind else inner.empty for each in values])
+            values, empty = [getattr(event, name) for event in events], inner.kind()
+            found |= inner.gather([each if type(each) is inner.kind else empty for each in values])
         return found

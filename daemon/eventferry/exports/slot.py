@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from eventferry import clock
 from eventferry.execution import end_executor
+from eventferry.exports.progress import CANCEL, PROGRESS
 from eventferry.ledger.exports import ExportRow
 
 # An idle process is ended after this time: it holds what the last export needed, such as Parquet's library.
@@ -16,12 +17,9 @@ IDLE_SECONDS = 60.0
 # How long an export that is cancelled may take for it before its process is ended.
 GRACE_SECONDS = 10.0
 
-PROGRESS = "progress.json"
-CANCEL = "cancel"
-
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Said:
     """How far a task says it is."""
 
     events: int
@@ -37,14 +35,14 @@ class Task:
     stage: Literal["making", "sending"]
     future: Future[Any]
     work: Path
-    told: Progress | None = None
+    told: Said | None = None
     cancelled_at: float | None = None  # monotonic
 
-    def progress(self) -> Progress | None:
+    def progress(self) -> Said | None:
         """What is new since the last call; None where nothing is."""
         try:
             found = json.loads((self.work / PROGRESS).read_bytes())
-            said = Progress(int(found["events"]), int(found["bytes"]), int(found["percent"]))
+            said = Said(int(found["events"]), int(found["bytes"]), int(found["percent"]))
         except (OSError, ValueError, KeyError, TypeError):  # not written yet, or gone with its folder just now
             return None
         if said == self.told:

@@ -14,7 +14,7 @@ class Readable:
     id: int
     name: str
     store: StoreSpec
-    limits: StreamLimits = StreamLimits()
+    limits: StreamLimits = StreamLimits()  # noqa: RUF009 - frozen
     concatenated: bool = False
     key_pattern: str | None = None  # None: keys say nothing
     time_fields: tuple[str, ...] = DEFAULT_TIMES  # dotted paths, the first usable one is the event's time

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import isinf
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from eventferry.exports.exact import Number, decode_event
 from eventferry.exports.shape import DEEP, UNFIT, lines_of, pieces_of
-from eventferry.exports.survey import Survey
+from eventferry.exports.survey import Property, Survey
 from eventferry.query.expression import Path
 
 _EXACT = 2**53  # integers up to here are doubles, too
@@ -18,6 +18,7 @@ _LONG = 2**63
 _ROWS = 200  # as in shape.py
 _CELLS = 500_000  # values held at once
 _WIDE = 1000  # properties of one object that a struct is made for: its decoder searches among them
+_SURE: dict[str, Any] = {"string": str, "boolean": bool, "integer": Annotated[int, msgspec.Meta(ge=-_EXACT, le=_EXACT)]}
 _SCALARS = {str: "string", float: "number", bool: "boolean", type(None): "null"}
 
 _decode_lines = msgspec.json.Decoder(dict[str, Any]).decode_lines
@@ -26,11 +27,14 @@ _decode_lines = msgspec.json.Decoder(dict[str, Any]).decode_lines
 class Surveyor:
     """Adds events to a survey."""
 
-    def __init__(self, survey: Survey | None = None) -> None:
-        self.survey = Survey() if survey is None else survey
+    def __init__(self) -> None:
+        self.survey = Survey()
         self._known: _Known | None = None
         self._new = 0  # pieces in a row with something new in them
-        self._built = -1  # how many properties the known ones were
+
+    def start(self) -> None:
+        """Begin a new survey; what is known of the events stays of use."""
+        self.survey = Survey()
 
     def add(self, body: bytes) -> None:
         """Survey canonical NDJSON. Raises TooManyProperties; what was found before that stays."""
@@ -52,9 +56,8 @@ class Surveyor:
         self._add_slowly(piece)
         self._new += 1
         # Building costs: where every piece has something new it is done ever less often.
-        if self._new & (self._new - 1) == 0 and len(self.survey.properties) != self._built:
-            self._built = len(self.survey.properties)
-            self._known = _known(self.survey.properties)
+        if self._new & (self._new - 1) == 0:
+            self._known = _known(self.survey)
 
     def _add_slowly(self, piece: bytes) -> None:
         try:
@@ -83,7 +86,8 @@ def note_objects(survey: Survey, path: Path, objects: Iterable[dict[str, Any]]) 
 
 def note_values(survey: Survey, path: Path, values: Sequence[Any]) -> list[dict[str, Any]]:
     """Count the kinds of the values at the path; returns the objects among them, whose properties are not counted."""
-    kinds, objects = _types_of(values), []
+    kinds = _types_of(values)
+    objects: list[dict[str, Any]] = []
     kinds.pop(msgspec.UnsetType, None)  # missing
     if not kinds:
         return []
@@ -92,7 +96,7 @@ def note_values(survey: Survey, path: Path, values: Sequence[Any]) -> list[dict[
         if kind in _SCALARS:
             found.kinds[_SCALARS[kind]] += count
         elif kind is int:
-            integers = values if len(kinds) == 1 and count == len(values) else [v for v in values if type(v) is int]
+            integers = values if count == len(values) else _only(int, values)
             _note_integers(found.kinds, integers)
         elif kind is list:
             found.kinds["array"] += count
@@ -103,8 +107,12 @@ def note_values(survey: Survey, path: Path, values: Sequence[Any]) -> list[dict[
             found.kinds.update(kind_of(value) for value in values if type(value) is Number)
         else:
             found.kinds["object"] += count
-            objects = [value for value in values if type(value) is kind]
+            objects = list(values) if count == len(values) else _only(kind, values)
     return objects
+
+
+def _only(kind: type, values: Sequence[Any]) -> list[Any]:
+    return [value for value in values if type(value) is kind]
 
 
 def _types_of(values: Sequence[Any]) -> dict[type, int]:
@@ -113,7 +121,7 @@ def _types_of(values: Sequence[Any]) -> dict[type, int]:
 
 
 def _note_integers(kinds: Counter[str], values: Sequence[int]) -> None:
-    if -_EXACT <= min(values) and max(values) <= _EXACT:
+    if min(values) >= -_EXACT and max(values) <= _EXACT:
         kinds["integer"] += len(values)
     else:
         kinds.update(map(kind_of, values))
@@ -136,27 +144,45 @@ def _kind_of_text(text: str) -> str:
 
 
 class _Known:
-    """A struct for the known properties of an object, which refuses others."""
+    """A struct for the known properties of an object, which refuses others.
 
-    def __init__(self, tree: dict[str, Any], path: Path = ()) -> None:
-        self._path = path
-        self._places: list[tuple[Path, _Known | None]] = []
-        fields: list[tuple[str, Any, Any]] = []
+    Of what was in every event so far, and always of one type, the struct demands that it stay so: then nothing of it
+    has to be looked at.
+    """
+
+    def __init__(self, tree: dict[str, Any], survey: Survey, objects: int, path: Path = ()) -> None:
+        self._sure: list[tuple[Path, str]] = []  # with the kind of all values
+        self._unsure: list[tuple[Path, _Known | None]] = []
+        fields: list[Any] = []
+        names: list[str] = []
         for number, (key, below) in enumerate(tree.items()):
-            here, kind = (*path, key), Any
-            inner = _Known(below, here) if below and _is_fit(below, here) else None
-            if inner is not None:
-                kind = inner.kind | list[Any] | int | float | str | bool | None
-            self._places.append((here, inner))
-            fields.append((f"f{number}", kind, msgspec.field(default=msgspec.UNSET, name=key)))
-        self.kind: Any = msgspec.defstruct("Known", fields, frozen=True, gc=False, forbid_unknown_fields=True)
+            here, name = (*path, key), f"f{number}"
+            kind = _sure_kind(survey.properties[here], objects)
+            if kind is not None:
+                self._sure.append((here, kind))
+                fields.append((name, _SURE[kind], msgspec.field(name=key)))
+                continue
+            inner = None
+            if below and _is_fit(below, here):
+                inner = _Known(below, survey, survey.properties[here].kinds["object"], here)
+            names.append(name)
+            self._unsure.append((here, inner))
+            shape = Any if inner is None else inner.kind | list[Any] | int | float | str | bool | None
+            fields.append((name, shape, msgspec.field(default=msgspec.UNSET, name=key)))
+        self.kind: Any = msgspec.defstruct(
+            "Known", fields, frozen=True, gc=False, forbid_unknown_fields=True, kw_only=True
+        )
         self.decode: Callable[[bytes], list[Any]] = msgspec.json.Decoder(self.kind).decode_lines
-        self._get: Callable[[Any], Any] = attrgetter(*(name for name, *_ in fields))
+        self._get: Callable[[Any], Any] | None = attrgetter(*names) if names else None
 
     def count(self, survey: Survey, events: list[Any]) -> None:
+        for path, kind in self._sure:
+            survey.at(path).kinds[kind] += len(events)
+        if self._get is None:
+            return
         rows = list(map(self._get, events))
-        columns = zip(*rows, strict=True) if len(self._places) > 1 else [rows]
-        for (path, inner), column in zip(self._places, columns, strict=False):
+        columns = zip(*rows, strict=True) if len(self._unsure) > 1 else [rows]
+        for (path, inner), column in zip(self._unsure, columns, strict=False):
             objects: list[Any] = note_values(survey, path, column)
             if objects and inner is not None:
                 inner.count(survey, objects)
@@ -164,13 +190,19 @@ class _Known:
                 note_objects(survey, path, objects)
 
 
-def _known(properties: Iterable[Path]) -> _Known | None:
+def _sure_kind(found: Property, objects: int) -> str | None:
+    """The kind of all values, where every object has one and a struct can demand it."""
+    kind = next(iter(found.kinds), None)
+    return kind if len(found.kinds) == 1 and kind in _SURE and found.kinds[kind] == objects else None
+
+
+def _known(survey: Survey) -> _Known | None:
     tree: dict[str, Any] = {}
-    for path in properties:
+    for path in survey.properties:
         level = tree
         for key in path:
             level = level.setdefault(key, {})
-    return _Known(tree) if tree and _is_fit(tree, ()) else None
+    return _Known(tree, survey, survey.events) if tree and _is_fit(tree, ()) else None
 
 
 def _is_fit(tree: dict[str, Any], path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -72,7 +73,12 @@ def covered(
     if start_ms is not None:
         where.append(_s.time_max >= start_ms)
     rows = tx.execute(_SELECT.where(*where).order_by(_s.position).limit(limit))
-    return [CoveredSegment(*values, unpack_holes(holes)) for *values, holes in rows]
+    return [_read(list(row)) for row in rows]
+
+
+def _read(values: list[Any]) -> CoveredSegment:
+    values[-1] = unpack_holes(values[-1])
+    return CoveredSegment(*values)
 
 
 def versions_of(tx: sa.Connection, source_id: int, key_hashes: Sequence[str]) -> dict[str, list[KeyVersion]]:

@@ -67,6 +67,15 @@ class Ledger:
         with self._reader.begin() as tx:
             yield tx
 
+    def check(self) -> None:
+        """Whether it can still be read, with the schema of this version. Raises LedgerError."""
+        from eventferry.ledger.migrate import check_schema
+
+        try:
+            check_schema(self._reader, self.path)
+        except (sa.exc.DatabaseError, OSError) as error:
+            raise LedgerError(_explain(self.path, error)) from error
+
     def close(self, *, at_exit: bool = False) -> None:
         """Checkpoint and close; waits for a transaction under way, but not for ever.
 

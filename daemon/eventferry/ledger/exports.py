@@ -116,7 +116,7 @@ def page(
     created_from: int | None = None,
     created_to: int | None = None,
 ) -> list[ExportRow]:
-    """The newest exports that are not deleted, newest first, older than `before_seq`; created in epoch ms, half-open."""
+    """The newest exports that are not deleted, newest first, before `before_seq`; created in epoch ms, half-open."""
     query = sa.select(*_COLUMNS).where(_e.deleted_ms.is_(None), is_among(_e.scope, _e.key_filter, whose))
     for column, value in ((_e.state, state), (_e.dialect, dialect), (_e.schedule, schedule), (_e.name, name)):
         if value is not None:
@@ -193,13 +193,13 @@ def note_progress(tx: sa.Connection, export_id: str, *, events: int, bytes_: int
 
 def complete(tx: sa.Connection, export_id: str, files: Sequence[FileRow], *, keep_ms: int) -> None:
     """The export is finished with these files, which are kept for `keep_ms` from now."""
-    tx.execute(sa.delete(t.export_files).where(_f.export_id == export_id))
+    events, size = sum(each.events for each in files), sum(each.bytes for each in files)
+    figures = {"events": events, "bytes": size, "files": len(files), "percent": 100}
+    if not _end(tx, export_id, "complete", expires_ms=clock.now_ms() + keep_ms, **figures):
+        return
     for each in files:
         values = {name: getattr(each, name) for name in FileRow.__slots__}
         tx.execute(sa.insert(t.export_files).values(export_id=export_id, **values))
-    events, size = sum(each.events for each in files), sum(each.bytes for each in files)
-    now = clock.now_ms()
-    _end(tx, export_id, "complete", events=events, bytes=size, files=len(files), percent=100, expires_ms=now + keep_ms)
 
 
 def fail(tx: sa.Connection, export_id: str, reason: str) -> None:
@@ -240,8 +240,8 @@ def expire(tx: sa.Connection, export_id: str) -> None:
 
 
 def with_files(tx: sa.Connection) -> set[str]:
-    """The exports whose files must stay on the disk: those running, and complete ones that are not deleted."""
-    kept = sa.or_(_e.state == "running", sa.and_(_e.state == "complete", _e.deleted_ms.is_(None)))
+    """The exports whose files must stay on the disk: those under way, and complete ones that are not deleted."""
+    kept = _e.state.in_(UNDER_WAY) | ((_e.state == "complete") & _e.deleted_ms.is_(None))
     return set(tx.execute(sa.select(_e.id).where(kept)).scalars())
 
 
@@ -250,35 +250,6 @@ def files(tx: sa.Connection, export_id: str) -> list[FileRow]:
     columns = [_f[name] for name in FileRow.__slots__]
     found = tx.execute(sa.select(*columns).where(_f.export_id == export_id).order_by(_f.number))
     return [FileRow(*row) for row in found]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The exports in figures; failed ones of the time since a given moment; bytes of files on the disk."""
-
-    queued: int
-    running: int
-    failed: int
-    bytes: int
-
-
-def counts(tx: sa.Connection, since_ms: int) -> Counts:
-    """How many exports wait, run, and have failed since then."""
-    by_state: dict[str, int] = dict(tx.execute(sa.select(_e.state, sa.func.count()).group_by(_e.state)).tuples().all())
-    failed = sa.select(sa.func.count()).where(_e.state == "failed", _e.finished_ms >= since_ms)
-    held = sa.select(sa.func.coalesce(sa.func.sum(_e.bytes), 0)).where(_is_held())
-    return Counts(
-        queued=by_state.get("queued", 0),
-        running=by_state.get("running", 0),
-        failed=int(tx.execute(failed).scalar_one()),
-        bytes=int(tx.execute(held).scalar_one()),
-    )
-
-
-def _is_held() -> sa.ColumnElement[bool]:
-    return sa.and_(
-        _e.state == "complete", _e.deleted_ms.is_(None), _e.destination.contains('"managed"', autoescape=True)
-    )
 
 
 def forget(tx: sa.Connection, ids: Sequence[int]) -> int:
@@ -295,12 +266,12 @@ def is_forgettable(before_ms: int) -> sa.ColumnElement[bool]:
     return over & sa.not_(_e.state.in_(UNDER_WAY)) & (_e.modified_ms < before_ms)
 
 
-def _end(tx: sa.Connection, export_id: str, state: str, **values: Any) -> None:
-    """An end is for good, and the requester's credentials go with it."""
+def _end(tx: sa.Connection, export_id: str, state: str, **values: Any) -> bool:
+    """Whether it had not ended before. An end is for good, and the requester's credentials go with it."""
     open_ = (_e.id == export_id) & _e.state.in_(UNDER_WAY)
     now = clock.now_ms()
     row: dict[str, Any] = {"finished_ms": now, "modified_ms": now, "credentials": None, **values}
-    tx.execute(sa.update(t.exports).where(open_).values(state=state, **row))
+    return tx.execute(sa.update(t.exports).where(open_).values(state=state, **row)).rowcount == 1
 
 
 def _change(tx: sa.Connection, export_id: str, **values: Any) -> None:

@@ -1,10 +1,8 @@
 """The daemon's life: start, wake, reload, stop."""
 
-import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +24,9 @@ from eventferry.pipeline.source import Source
 from eventferry.service import carry_out, watch
 from eventferry.service.digest import at_time_of_day, compose_all_well
 from eventferry.service.polls import Polls
+from eventferry.service.pull import PullSide
 from eventferry.service.reload import digest_of, note_loaded, note_refused
+from eventferry.service.signals import signal_numbers
 
 logger = get_logger()
 
@@ -47,6 +47,7 @@ class Service:
         self._ledger = ledger
         self._indexer = app.build_indexer(ledger, config)
         self._outbox = app.build_outbox(ledger, config)
+        self._pull = PullSide(config, ledger)
         self._scheduler = BackgroundScheduler(timezone="UTC", executors={"default": ThreadPoolExecutor(MAX_THREADS)})
         self._polls = Polls(self._scheduler, ledger, self._indexer, self.wake_sinks)
         self._workers: dict[str, SinkWorker] = {}
@@ -57,7 +58,7 @@ class Service:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ConfigError or LedgerError where it cannot start."""
-        with _signals() as arrivals:
+        with signal_numbers() as arrivals:
             self.start()
             notify.ready(self._summary())
             while True:
@@ -100,6 +101,7 @@ class Service:
             name for name, worker in self._workers.items() if not worker.join(max(0.0, deadline - clock.monotonic()))
         ]
         self._scheduler.shutdown(wait=False)
+        self._pull.stop()
         self._indexer.close()
         try:
             with self._ledger.write() as tx:
@@ -162,6 +164,7 @@ class Service:
             self._indexer.use(partial(app.build_executor, new), new.execution.processes)
         self._apply(new)
         self._outbox.replace(channels, settings)
+        self._pull.use(new)
         app.end_where_broken(self._ledger, new)
         configure_logs(new.log.format, new.log.level)
         for job in ("digest", "requests"):
@@ -232,6 +235,8 @@ class Service:
         self._every("status", self._tell_status, 10.0)
         self._every("behind", self._alert_behind, 60.0)
         self._every("prune", self._prune, 6 * 3600.0)
+        for name, do, seconds in self._pull.jobs():
+            self._every(name, do, seconds)
         if (interval := notify.watchdog_interval()) is not None:
             self._every("watchdog", self._feed_watchdog, min(interval, 10.0))
         if config.alerts.ping_url:
@@ -287,26 +292,6 @@ class Service:
         if not self._polls.sources:
             return f"idle: {app.why_idle(self.config)}"
         return f"{len(self._polls.sources)} sources, {len(self._workers)} sinks"
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[int]:
-    """A descriptor from which the numbers of arriving signals can be read, one byte each.
-
-    A main thread that waits on a lock does not reliably learn of a signal (seen: a SIGTERM that did nothing until the
-    next one came). The byte is written at once, by whichever thread was interrupted.
-    """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
-    try:
-        yield reading
-    finally:
-        signal.set_wakeup_fd(-1)
-        os.close(reading)
-        os.close(writing)
 
 
 def _is_same(old: SinkSetup, new: SinkSetup | None) -> bool:

@@ -174,7 +174,7 @@ def test_what_no_event_can_satisfy_or_is_too_large_is_refused(written: Any, word
 
 
 @pytest.mark.parametrize(
-    "table", [{"field": "a", "eq": 1}, {"field": "a", "equals": 1}, {"field": "a", "regex": "a"}, 5]
+    "table", [{"field": "a", "eq": 1}, {"field": "a", "equals": 1}, {"field": "a", "regex": "a"}, {"x" * 9_999: 1}, 5]
 )
 def test_ten_thousand_filters_are_refused_at_once(table: Any) -> None:
     """What is absurd costs no time, and its answer is short."""
@@ -182,7 +182,7 @@ def test_ten_thousand_filters_are_refused_at_once(table: Any) -> None:
     with pytest.raises(QueryError) as caught:
         parse_filter([table] * 10_000)
     assert time.perf_counter() - began < 0.5
-    assert len(str(caught.value)) < 5_000
+    assert len(str(caught.value)) < 10_000
 
 
 def test_a_thousand_comparisons_and_fifty_levels_are_let_in() -> None:
@@ -228,5 +228,5 @@ def test_a_value_of_any_depth_or_size_is_shown_short() -> None:
         deep = [deep]
     for value in (deep, "x" * 1_000_000, 10**5000, list(range(10_000)), {str(at): at for at in range(10_000)}):
         with pytest.raises(QueryError) as caught:
-            parse_filter({"field": "a", "starts_with": value})
+            parse_filter({"field": "a", "exists": value})
         assert len(str(caught.value)) < 500

@@ -43,6 +43,8 @@ EXPORTS = Requires("exports", (PROJECT_KEY,), _is_of_project)
 Collection = Annotated[str, Path(description="The collection to export.")]
 Project = Annotated[str, Header(alias="X-Project-Id", description="The project that the collection belongs to.")]
 
+_TOO_MANY: dict[int | str, dict[str, Any]] = {413: {"description": "Too Many Results", "model": connect_shape.Said}}
+
 
 class Results(BaseModel):
     """Raw events."""
@@ -69,9 +71,8 @@ class Monitor(BaseModel):
 
 def _build(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix="/events")
-    many = {"413": {"description": "Too Many Results", "model": connect_shape.Said}}
 
-    @routes.get("/{collection}/export", response_model=Results, responses={**many})
+    @routes.get("/{collection}/export", response_model=Results, responses=_TOO_MANY)
     def export_at_once(
         request: Request,
         collection: Collection,

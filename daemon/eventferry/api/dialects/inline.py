@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, cast
 
 from eventferry.access.keys import Key
 from eventferry.api.parts import Parts
@@ -12,6 +12,7 @@ from eventferry.errors import EventferryError
 from eventferry.exports import plan, reading, visibility
 from eventferry.exports.formats import make_encoder
 from eventferry.exports.model import Output, Selection
+from eventferry.exports.reading import Selected
 from eventferry.ledger import log
 from eventferry.query import Path
 
@@ -57,7 +58,7 @@ def bodies_of(parts: Parts, key: Key, selection: Selection) -> Generator[bytes]:
     with parts.ledger.read() as tx:
         head = log.head(tx)
     planned = plan.plan(parts.ledger, sources, mine, head)
-    with closing(reading.read(planned, sources, mine)) as found:
+    with closing(cast(Generator[Selected], reading.read(planned, sources, mine))) as found:
         for each in found:
             yield each.body
 
@@ -68,7 +69,7 @@ def gather(bodies: Generator[bytes], most: int, fields: tuple[Path, ...] = ()) -
     Raises TooManyEvents beyond `most`.
     """
     encoder = make_encoder(Output("json", fields=fields))
-    file, events = tempfile.SpooledTemporaryFile(max_size=_MEMORY), 0
+    file, events = tempfile.SpooledTemporaryFile(max_size=_MEMORY), 0  # noqa: SIM115  # the answer closes it
     try:
         file.write(encoder.begin())
         with closing(bodies):

@@ -1,10 +1,15 @@
 """The dialect of Ombori's raw data export: jobs that end in Parquet, one tenant and whole days each."""
 
 import datetime as dt
+import hashlib
+import io
 import json
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from http import HTTPStatus
+from typing import Annotated, Any, BinaryIO, Literal, cast
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -16,19 +21,26 @@ from eventferry.access.keys import Key
 from eventferry.api import auth
 from eventferry.api.auth import Requires
 from eventferry.api.dialects import ombori_zip
+from eventferry.api.download import RESPONSES, download
+from eventferry.api.native.files import RequiresOrLink
 from eventferry.api.parts import Parts
 from eventferry.api.problems import Problem, not_found
 from eventferry.api.surface import Surface
 from eventferry.exports import requests
+from eventferry.exports.desk import Desk
 from eventferry.exports.model import Output, Selection
+from eventferry.exports.refusals import Gone, NotReady
+from eventferry.exports.requests import OpenFile
 from eventferry.exports.wanted import Wanted
+from eventferry.ledger import exports
 from eventferry.ledger.exports import ExportRow, FileRow
 from eventferry.query.scope import Scope
 
 PATH = "/api/analytics-export-job"
 DAY_MS = 86_400_000
 
-EXPORTS = Requires("exports", ways=(auth.BEARER,))
+MayExport = Annotated[Key, Depends(Requires("exports", ways=(auth.BEARER,)))]
+MayDownload = Annotated[Key | None, Depends(RequiresOrLink())]
 
 Status = Literal["queued", "processing", "done", "failed"]
 
@@ -88,30 +100,44 @@ class JobStatus(Job):
     error: str | None = Field(default=None, description="Why it failed.")
 
 
-class Failure(BaseModel):
-    """How errors are answered."""
-
-    status_code: int = Field(alias="statusCode")
-    error: str
-    message: str
+_FAILURE = {
+    "title": "JobFailure",
+    "type": "object",
+    "required": ["statusCode", "error", "message"],
+    "properties": {
+        "statusCode": {"type": "integer"},
+        "error": {"type": "string"},
+        "message": {"type": "string"},
+    },
+}
 
 
 def _build(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix=PATH)
 
     @routes.post("", status_code=201)
-    def create_job(key: Annotated[Key, Depends(EXPORTS)], form: JobForm) -> Job:
+    def create_job(key: MayExport, form: JobForm) -> Job:
         """Ask for the events of a tenant from one day to another."""
         return Job(**_described(parts, requests.create(parts.desk, key, _wanted(parts, key, form))))
 
     @routes.get("/{id}", response_model_exclude_none=True)
-    def get_job(id: str, key: Annotated[Key, Depends(EXPORTS)]) -> JobStatus:
+    def get_job(id: str, key: MayExport) -> JobStatus:
         """How a job stands, and where its output is."""
         row = requests.get(parts.desk, key, id)
         if row.dialect != "ombori":
             raise not_found(f"there is no export {id}")
         return JobStatus(**_described(parts, row), **_ended(parts, key, row))
 
+    def get_output(request: Request, export_id: str, name: str, key: MayDownload) -> Response:
+        """The output of a done job; the link in `downloadUrl` needs no key."""
+        if key is not None:
+            requests.get(parts.desk, key, export_id)
+        return download(request, _open(parts, export_id, name))
+
+    for method in ("GET", "HEAD"):
+        routes.add_api_route(
+            "/{export_id}/{name}", get_output, methods=[method], response_class=Response, responses=RESPONSES
+        )
     return routes
 
 
@@ -155,10 +181,50 @@ def _ended(parts: Parts, key: Key, row: ExportRow) -> dict[str, Any]:
     if row.state == "complete":
         files = requests.files(parts.desk, key, row.id)
         until = clock.now_ms() + int(parts.config.exports.link_life.total_seconds() * 1000)
-        return {"download_url": _link(parts, row, files, until), "file_size": _size(parts, row, files)}
+        url = _address(parts, row, min(until, row.expires_ms or until))
+        return {"download_url": url, "file_size": _size(files)}
     if row.state in ("failed", "cancelled"):
         return {"error": row.reason or "the export was cancelled"}
     return {}
+
+
+def _address(parts: Parts, row: ExportRow, until_ms: int) -> str:
+    """A link to the output under its own name; what is signed is the same as in native links."""
+    name = _filename(row)
+    signature = links.make_link(parts.keyring, row.id, name, until_ms).partition("?")[2]
+    return f"{parts.desk.base_url}{PATH}/{row.id}/{name}?{signature}"
+
+
+def _size(files: Sequence[FileRow]) -> int:
+    return files[0].bytes if len(files) == 1 else ombori_zip.size_of([_member(each) for each in files])
+
+
+def _open(parts: Parts, export_id: str, name: str) -> OpenFile:
+    """The output of that name. Raises NotFound, Gone and NotReady."""
+    desk = parts.desk
+    with desk.ledger.read() as tx:
+        row, files = exports.get(tx, export_id), exports.files(tx, export_id)
+    if row is None or row.deleted_ms is not None or row.dialect != "ombori" or name != _filename(row):
+        raise not_found(f"export {export_id} has no file {name!r} here")
+    if row.state == "expired":
+        raise Gone(f"the output of job {export_id} has expired; make it again")
+    if row.state != "complete":
+        raise NotReady(f"job {export_id} is {_STATUSES.get(row.state, 'failed')}; there is nothing to download")
+    if len(files) == 1:
+        opened = requests.open_linked_file(desk, export_id, files[0].name)
+        return replace(opened, row=replace(opened.row, name=name))
+    members = [_member(each, partial(_open_part, desk, export_id, each.name)) for each in files]
+    digest = hashlib.sha256("".join(each.sha256 for each in files).encode()).hexdigest()
+    whole = FileRow(name, 1, row.events, ombori_zip.size_of(members), digest)
+    return OpenFile(whole, row, cast(BinaryIO, ombori_zip.Archive(members)))
+
+
+def _open_part(desk: Desk, export_id: str, name: str) -> BinaryIO:
+    return requests.open_linked_file(desk, export_id, name).file
+
+
+def _member(file: FileRow, opening: Callable[[], BinaryIO] = io.BytesIO) -> ombori_zip.Member:
+    return ombori_zip.Member(file.name, file.bytes, opening)
 
 
 def _filename(row: ExportRow) -> str:
@@ -170,3 +236,13 @@ def _filename(row: ExportRow) -> str:
 
 def _moment(ms: int) -> str:
     return clock.from_ms(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _shape(request: Request, problem: Problem) -> Response:
+    """`{"statusCode": 400, "error": "Bad Request", "message": "…"}`: the vendor's own form is not public."""
+    status = 400 if problem.status == 422 else problem.status
+    data = {"statusCode": status, "error": HTTPStatus(status).phrase, "message": problem.detail}
+    return Response(json.dumps(data), status, media_type="application/json")
+
+
+SURFACE = Surface("ombori", (PATH,), _build, _shape, _FAILURE)

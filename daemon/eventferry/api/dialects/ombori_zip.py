@@ -1,9 +1,10 @@
 """Several files as one zip archive that is made while it is sent, its size known beforehand."""
 
+import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 BLOCK = 1024 * 1024
 
@@ -34,10 +35,40 @@ def size_of(members: Sequence[Member]) -> int:
     return offset + entries + (_LARGE_END if is_large else 0) + _END
 
 
-def make(members: Iterable[Member]) -> Iterator[bytes]:
-    """The archive, piece by piece: the files as they are, one after the other. Raises what opening and reading raise."""
+class Archive(io.BufferedIOBase):
+    """The archive as a file that is read forwards; `seek` goes forwards, too, by reading over what lies between."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._made = _make(members)
+        self._held = b""
+        self._at = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes, at least one before the end and at most `size`. Raises what opening and reading raise."""
+        if not self._held:
+            self._held = next((piece for piece in self._made if piece), b"")
+        end = len(self._held) if size is None or size < 0 else size
+        taken, self._held = self._held[:end], self._held[end:]
+        self._at += len(taken)
+        return taken
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to `offset` from the start, not before where it is."""
+        assert whence == io.SEEK_SET and offset >= self._at
+        while self._at < offset and self.read(min(BLOCK, offset - self._at)):
+            pass
+        return self._at
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        self._made.close()
+        super().close()
+
+
+def _make(members: Iterable[Member]) -> Generator[bytes, None, None]:
+    """Piece by piece: the files as they are, one after the other."""
     pieces = _Pieces()
-    archive = zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED)
+    archive = zipfile.ZipFile(cast(BinaryIO, pieces), "w", zipfile.ZIP_STORED)
     for each in members:
         info = zipfile.ZipInfo(each.name, _DATE)
         with each.open() as file, archive.open(info, "w", force_zip64=True) as out:

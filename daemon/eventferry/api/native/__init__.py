@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends
 
-from eventferry.api.native import exports, files, queries
+from eventferry.api.native import events, exports, files, properties, queries, status
 from eventferry.api.parts import Parts
 from eventferry.api.strict import refuse_unknown_query
 from eventferry.api.surface import Surface
@@ -10,7 +10,7 @@ from eventferry.api.surface import Surface
 
 def _build(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix="/v1", dependencies=[Depends(refuse_unknown_query)])
-    for module in (exports, files, queries):
+    for module in (exports, files, queries, events, properties, status):
         module.add_to(routes, parts)
     return routes
 

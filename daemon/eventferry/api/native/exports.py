@@ -10,7 +10,6 @@ from eventferry.access.keys import Key
 from eventferry.api.auth import Requires
 from eventferry.api.native.bodies import ExportForm, OutputForm, S3Form
 from eventferry.api.native.cursors import make_cursor, read_cursor
-from eventferry.api.native.moments import moment
 from eventferry.api.native.selecting import placed, select
 from eventferry.api.native.shown import ExportShown, ExportsShown, show_export, show_files
 from eventferry.api.parts import Parts
@@ -22,6 +21,7 @@ from eventferry.exports.wanted import S3, Managed, Notify, Wanted
 from eventferry.query.expression import Path, split_path
 from eventferry.query.problems import QueryError
 from eventferry.query.scope import Scope
+from eventferry.query.timeframe import parse_instant
 
 MayExport = Annotated[Key, Depends(Requires("exports"))]
 State = Literal["queued", "running", "complete", "failed", "cancelled", "expired"]
@@ -69,8 +69,8 @@ def add_to(routes: APIRouter, parts: Parts) -> None:
             dialect=dialect,
             tag=tag,
             name=name,
-            created_from=moment(created_from, "created_from"),
-            created_to=moment(created_to, "created_to"),
+            created_from=_moment(created_from, "created_from"),
+            created_to=_moment(created_to, "created_to"),
         )
         return ExportsShown(exports=[show_export(row) for row in page.rows], next=make_cursor(page.next))
 
@@ -156,3 +156,10 @@ def _destination(form: ExportForm) -> Managed | S3:
     if not isinstance(form.destination, S3Form):
         return Managed()
     return S3(**form.destination.model_dump(exclude={"kind"}))
+
+
+def _moment(text: str | None, name: str) -> int | None:
+    if text is None:
+        return None
+    with placed("query"):
+        return parse_instant(text, (name,))

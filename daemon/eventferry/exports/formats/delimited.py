@@ -1,7 +1,5 @@
 """Events as CSV after RFC 4180: a header, one row per event, a column per path, CRLF, UTF-8 without BOM."""
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +8,6 @@ from eventferry.exports.exact import Number, as_json, text_of
 from eventferry.exports.shape import Shape
 from eventferry.query.expression import Path, join_path
 
-_AS_THEY_ARE = {str, int, Number, type(None)}  # what the writer writes as it should
 _RISKY = tuple("=+-@\t\r\n＝＋－＠")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
@@ -26,37 +23,38 @@ class Csv:
         self._shape = Shape(paths)
         self._guard = guard
         self._shows_objects = shows_objects
-        self._text = io.StringIO(newline="")
-        self._writer = csv.writer(self._text, lineterminator="\r\n")
 
     def begin(self) -> bytes:
         names: Sequence[str] = [join_path(path) for path in self._shape.paths]
-        self._writer.writerow(_guarded(names) if self._guard else names)
-        return self._taken()
+        return (",".join(map(_quoted, _guarded(names) if self._guard else names)) + "\r\n").encode()
 
     def feed(self, body: bytes) -> bytes:
+        rows: list[str] = []
         for count, columns in self._shape.batches(body):
-            if columns:
-                self._writer.writerows(zip(*map(self._cells, columns), strict=True))
-            else:
-                self._writer.writerows([()] * count)
-        return self._taken()
+            cells = [self._cells(column) for column in columns]
+            if len(cells) > 1:
+                rows += map(",".join, zip(*cells, strict=True))
+            else:  # an empty line would be no row
+                rows += [cell or '""' for cell in cells[0]] if cells else [""] * count
+        rows.append("")
+        return "\r\n".join(rows).encode()
 
     def end(self) -> bytes:
         return b""
 
-    def _taken(self) -> bytes:
-        data = self._text.getvalue().encode()
-        self._text.seek(0)
-        self._text.truncate()
-        return data
-
-    def _cells(self, column: Sequence[Any]) -> Sequence[Any]:
+    def _cells(self, column: Sequence[Any]) -> Sequence[str]:
+        """The column as it is written. Whole columns are looked at: few have anything to be quoted."""
         kinds = set(map(type, column))
-        if not kinds <= _AS_THEY_ARE:
-            column = [value if type(value) in _AS_THEY_ARE else self._cell(value) for value in column]
-            kinds.add(str)
-        return _guarded(column) if self._guard and str in kinds else column
+        if kinds == {int}:
+            return list(map(str, column))
+        if not kinds <= {str, Number}:
+            column = [value if type(value) is str else "" if value is None else self._cell(value) for value in column]
+        if self._guard:
+            column = _guarded(column)
+        joined = "".join(column)
+        if '"' in joined or "," in joined or "\r" in joined or "\n" in joined:
+            return [_quoted(cell) for cell in column]
+        return column
 
     def _cell(self, value: Any) -> str:
         if type(value) is list:
@@ -66,8 +64,13 @@ class Csv:
         return text_of(value)
 
 
-def _guarded(cells: Sequence[Any]) -> list[Any]:
-    return [
-        f"'{cell}" if type(cell) is str and cell.startswith(_RISKY) and not _NUMBER.fullmatch(cell) else cell
-        for cell in cells
-    ]
+def _guarded(cells: Sequence[str]) -> Sequence[str]:
+    if {cell[:1] for cell in cells}.isdisjoint(_RISKY):
+        return cells
+    return [f"'{cell}" if cell.startswith(_RISKY) and not _NUMBER.fullmatch(cell) else cell for cell in cells]
+
+
+def _quoted(cell: str) -> str:
+    if '"' in cell:
+        return '"' + cell.replace('"', '""') + '"'
+    return f'"{cell}"' if "," in cell or "\r" in cell or "\n" in cell else cell

@@ -18,6 +18,10 @@ class Compressor(Protocol):
         """Whether all that was fed has come out: the file can be gone on with from here."""
         ...
 
+    def go_on(self) -> None:
+        """The file has data already."""
+        ...
+
     def feed(self, data: bytes) -> bytes: ...
     def end(self) -> bytes: ...
 
@@ -29,6 +33,9 @@ def make_compressor(compression: Compression, member: int = MEMBER) -> Compresso
 
 class _Plain:
     is_between = True
+
+    def go_on(self) -> None:
+        pass
 
     def feed(self, data: bytes) -> bytes:
         return data
@@ -48,6 +55,9 @@ class _Members:
     @property
     def is_between(self) -> bool:
         return not self._size
+
+    def go_on(self) -> None:
+        self._is_new = False
 
     def feed(self, data: bytes) -> bytes:
         if data:
