@@ -1,17 +1,23 @@
 """A desk over a fresh ledger, keys to ask it with, and exports in the state that a test needs."""
 
-from collections.abc import Iterator
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.builders import config_text
+from tests.builders import Ferry, config_text, wait_until
 
 from eventferry import app
 from eventferry.access.keys import Key
+from eventferry.execution import make_executor
 from eventferry.exports import ending, requests
 from eventferry.exports.desk import Desk
-from eventferry.exports.model import Selection
+from eventferry.exports.model import ENDED, Selection
+from eventferry.exports.plan import readables
+from eventferry.exports.runner import Runner
 from eventferry.exports.wanted import Wanted
 from eventferry.ledger import exports
 from eventferry.ledger.exports import ExportRow, FileRow
@@ -70,3 +76,59 @@ def look(desk: Desk, row: ExportRow) -> ExportRow:
         found = exports.get(tx, row.id)
     assert found is not None
     return found
+
+
+class Works:
+    """A store with events, the ledger over it, and a runner that is ticked by hand."""
+
+    def __init__(self, ferry: Ferry, processes: int) -> None:
+        self.ferry = ferry
+        self.desk = app.build_desk(ferry.ledger, ferry.config)
+        make = partial(make_executor, processes)
+        self.runner = Runner(self.desk, lambda: readables(ferry.ledger, ferry.config.sources), make=make)
+
+    def until(self, row: ExportRow, *states: str, seconds: float = 30) -> ExportRow:
+        """Tick until the export has one of these states: an end, where none is given."""
+
+        def is_so() -> bool:
+            self.runner.tick()
+            return look(self.desk, row).state in (states or ENDED)
+
+        wait_until(is_so, seconds, f"the end of {row.id}")
+        return look(self.desk, row)
+
+    def content(self, row: ExportRow) -> dict[str, bytes]:
+        """The files of a finished export, as whoever may download them gets them."""
+        with self.desk.ledger.read() as tx:
+            found = exports.files(tx, row.id)
+        made = {}
+        for each in found:
+            with requests.open_linked_file(self.desk, row.id, each.name).file as file:
+                made[each.name] = file.read()
+            assert (len(made[each.name]), hashlib.sha256(made[each.name]).hexdigest()) == (each.bytes, each.sha256)
+        return made
+
+    def left(self) -> set[str]:
+        """What lies in the folder of exports."""
+        return {path.name for path in self.desk.folder.iterdir()} if self.desk.folder.exists() else set()
+
+
+@contextmanager
+def works_at(home: Path, events: Mapping[str, bytes], *, processes: int = 0, **top: Any) -> Iterator[Works]:
+    """A runner over these files, indexed; `processes` 0 runs tasks at once inside a tick."""
+    with Ferry(home, sinks=()) as ferry:
+        ferry.top |= {"pull": {"enabled": True}, **top}
+        for name, content in events.items():
+            ferry.put(name, content)
+        ferry.open()
+        ferry.index()
+        works = Works(ferry, processes)
+        try:
+            yield works
+        finally:
+            works.runner.close()
+
+
+def die(_: object) -> None:
+    """A task that ends its process as the kernel does where memory runs out."""
+    os._exit(137)

@@ -20,7 +20,7 @@ from eventferry.api.parts import build_parts
 from eventferry.api.server import make_server
 from eventferry.config import Config
 from eventferry.console import SURFACE as CONSOLE
-from eventferry.ledger import log
+from eventferry.ledger import books
 from eventferry.query import Scope
 from eventferry.service import Service
 
@@ -99,8 +99,8 @@ def served(
     """A daemon and a server, in threads of this process, over `home`.
 
     `events`: NDJSON for one file, or the content of each key, below `home/"events"`, the source `events`; indexed when
-    the block begins. `sources`: more settings of sources by name, each over `home/NAME`. `top`: tables of the
-    `failures`: invalid keys from one address a minute. configuration, such as `api={"rate": 5}`, `exports={…}`, `alerts={…}`.
+    the block begins. `sources`: more settings of sources by name, each over `home/NAME`. `failures`: invalid keys
+    from one address a minute. `top`: tables of the configuration, such as `api={"rate": 5}`, `exports={…}`.
     """
     files = {"2026/01/02/03/a.gz": events} if isinstance(events, bytes) else events
     for key, content in files.items():
@@ -168,5 +168,6 @@ def lines(response: httpx.Response) -> list[Any]:
 
 
 def _indexed(service: Service) -> int:
+    """Files that are wholly in the log."""
     with service._ledger.read() as tx:
-        return log.head(tx)
+        return sum(each.states.get("indexed", 0) for each in books.source_books(tx))

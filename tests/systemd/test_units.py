@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.systemd.realsystemd import CHECKOUT
 
-UNITS = ["eventferry.service", "eventferry-alert@.service"]
+UNITS = ["eventferry.service", "eventferry-alert@.service", "eventferry-api.service"]
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def unit_text(name: str) -> str:
 
 def installed_copy(name: str, directory: Path) -> Path:
     """The unit with a program that exists here in place of the installed one, so that only the unit is judged."""
-    for unit in UNITS:  # both: OnFailure= must find the other one
+    for unit in UNITS:  # all: OnFailure= and Wants= must find the others
         text = unit_text(unit).replace("/opt/eventferry/venv/bin/eventferry", "/bin/true")
         (directory / unit).write_text(text)
     return directory / name
@@ -77,11 +77,11 @@ def test_no_credential_is_demanded_by_the_shipped_unit(name: str) -> None:
     assert not re.search(r"^LoadCredential", unit_text(name), re.MULTILINE)
 
 
-def test_both_units_share_one_sandbox() -> None:
-    """A switch added to the daemon's sandbox is added to the alert's as well."""
+def test_all_units_share_one_sandbox() -> None:
+    """A switch added to the daemon's sandbox is added to the alert's and the server's as well."""
 
     def sandbox(name: str) -> list[str]:
         text = unit_text(name).partition("# --- What it may see and touch")[2].partition("[Install]")[0]
         return [line for line in text.splitlines() if re.match(r"\w+=", line)]
 
-    assert sandbox(UNITS[0]) == sandbox(UNITS[1]) != []
+    assert sandbox(UNITS[0]) == sandbox(UNITS[1]) == sandbox(UNITS[2]) != []

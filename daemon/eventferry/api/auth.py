@@ -12,6 +12,7 @@ from eventferry.access import keys
 from eventferry.access.keys import Key
 from eventferry.api.parts import parts_of
 from eventferry.api.problems import Problem
+from eventferry.api.strict import refuse_unknown_query
 
 KeyScope = Literal["events", "exports", "admin"]
 
@@ -88,7 +89,7 @@ class Requires:
     """A dependency that gives the key of the request: `key: Annotated[Key, Depends(Requires("exports"))]`.
 
     `ways` are tried in order. `check` may refuse what the key alone does not show, such as a user name that is not the
-    owner's, by returning False. Raises Problem: 401 without a valid key, 403 without the scope, 429 above a limit.
+    owner's, by returning False. `strict` refuses unknown query parameters, once the key is known. Raises Problem: 401 without a valid key, 403 without the scope, 429 above a limit.
     """
 
     def __init__(
@@ -96,10 +97,14 @@ class Requires:
         scope: KeyScope,
         ways: tuple[Way, ...] = NATIVE,
         check: Callable[[Key, Credential], bool] | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
         self.scope = scope
         self.ways = ways
+        self.query_names = tuple(way.scheme["name"] for way in ways if way.is_parameter)
         self._check = check
+        self._strict = strict
 
     def __call__(self, request: Request) -> Key:
         """The key, with `scope`, within its limits. Runs on a thread: it asks the ledger."""
@@ -113,6 +118,8 @@ class Requires:
         if not key.may(self.scope):
             raise Problem(403, "forbidden", f"this key lacks the scope {self.scope!r}, which this request needs")
         request.state.key = key
+        if self._strict:
+            refuse_unknown_query(request)
         return key
 
     def _authenticate(self, request: Request, credential: Credential) -> Key:

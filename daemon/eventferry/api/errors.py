@@ -7,8 +7,10 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ExceptionHandler
+from starlette.routing import Match
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
+from eventferry.api.abandoning import Abandoned
 from eventferry.api.problems import Mistake, Problem
 from eventferry.api.surface import Surface, answer
 from eventferry.errors import EventferryError, StoreError
@@ -21,7 +23,7 @@ from eventferry.query.problems import QueryError, dotted
 
 logger = get_logger()
 
-_KINDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "wrong-media-type"}
+_KINDS = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "wrong-media-type"}
 _SAYS = {
     404: "there is nothing at this path",
     405: "this path does not know this method; the Allow header names those that it knows",
@@ -32,14 +34,48 @@ def install(app: FastAPI, surfaces: Sequence[Surface]) -> None:
     """Have every exception answered by the surface that the path belongs to."""
     for kind, translate in _TRANSLATORS.items():
         app.add_exception_handler(kind, _handler(surfaces, translate))
-    app.add_exception_handler(Exception, _handler(surfaces, _from_failure))
+
+
+class Unexpected:
+    """Answers what nobody expected as a 500 of the path's shape; inside of what adds headers and writes the log."""
+
+    def __init__(self, app: ASGIApp, surfaces: Sequence[Surface]) -> None:
+        self._app = app
+        self._surfaces = surfaces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Abandoned:
+            return  # nobody is there to be answered
+        except Exception as error:
+            problem = _from_failure(error)
+            if not started and scope["type"] == "http":
+                await answer(self._surfaces, Request(scope), problem)(scope, receive, send)
 
 
 def _handler(surfaces: Sequence[Surface], translate: Any) -> ExceptionHandler:
     def handle(request: Request, error: Exception) -> Response:
-        return answer(surfaces, request, translate(error))
+        problem = translate(error)
+        if problem.status == 405:
+            problem.headers["Allow"] = ", ".join(_methods_at(request))
+        return answer(surfaces, request, problem)
 
     return handle
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method of the path; the framework names those of its first route only."""
+    routes = [each for each in request.app.routes if each.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for each in routes for method in getattr(each, "methods", None) or ()})
 
 
 def _from_problem(problem: Problem) -> Problem:
@@ -47,6 +83,9 @@ def _from_problem(problem: Problem) -> Problem:
 
 
 def _from_http(error: HTTPException) -> Problem:
+    if error.status_code == 400:  # only FastAPI raises it, for what json.loads refuses without a position
+        said = "the body is not JSON: not UTF-8, or nested too deeply"
+        return Problem(400, "bad-json", said, mistakes=[Mistake("body", said)])
     kind = _KINDS.get(error.status_code, "refused")
     detail = _SAYS.get(error.status_code, str(error.detail))
     return Problem(error.status_code, kind, detail, headers=error.headers)

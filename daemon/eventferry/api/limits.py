@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from fastapi import Request
-from starlette.exceptions import HTTPException
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eventferry.api.problems import Problem

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from eventferry import __version__
 from eventferry.api import errors, health, openapi
+from eventferry.api.access_log import AccessLog
 from eventferry.api.dialects import load_surfaces
 from eventferry.api.limits import BodyLimit, SafeHeaders
 from eventferry.api.native import SURFACE as NATIVE
@@ -24,11 +26,18 @@ def make_server(parts: Parts, more: Sequence[Surface] = ()) -> FastAPI:
     """The application over these parts, with surfaces of higher layers, such as the console."""
     surfaces = [*surfaces_of(parts), *more]
     limits = [
+        Middleware(AccessLog),
         Middleware(SafeHeaders),
         Middleware(BodyLimit, max_bytes=parts.config.api.max_body, surfaces=surfaces),
+        Middleware(errors.Unexpected, surfaces=surfaces),
     ]
     app = FastAPI(
-        title="eventferry", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False, middleware=limits
+        title="eventferry",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=limits,
     )
     app.state.parts = parts
     app.state.parameters = {}  # of routes, for strict.py
@@ -43,6 +52,10 @@ def make_server(parts: Parts, more: Sequence[Surface] = ()) -> FastAPI:
 def _add_routes(app: FastAPI, name: str, router: APIRouter) -> None:
     """The routes themselves, not their router: OpenAPI and the check of parameters look at each."""
     for route in router.routes:
+        if not isinstance(route, Route):
+            raise TypeError(
+                f"surface {name}: {route!r} is no plain route; give one flat router, without include_router"
+            )
         if isinstance(route, APIRoute):
             route.tags = [name]
         app.router.routes.append(route)

@@ -8,12 +8,11 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from eventferry.api.openapi import requirements
 from eventferry.api.problems import Mistake, Problem
 
 
 def refuse_unknown_query(request: Request) -> None:
-    """A dependency for routers: a misspelt parameter must not silently select everything. Raises Problem (422)."""
+    """For after the key was checked: a misspelt parameter must not silently select everything. Raises Problem (422)."""
     known, lists = _parameters_of(request)
     mistakes = []
     for name in dict.fromkeys(request.query_params.keys()):
@@ -40,7 +39,7 @@ def _parameters_of(request: Request) -> tuple[frozenset[str], frozenset[str]]:
 
 def _parameters(route: APIRoute) -> tuple[frozenset[str], frozenset[str]]:
     fields = list(_query_fields(route.dependant))
-    keys = {way.scheme["name"] for each in requirements(route.dependant) for way in each.ways if way.is_parameter}
+    keys = set(_names_of_keys(route.dependant))
     lists = {each.alias for each in fields if _is_list(each.field_info.annotation)}
     return frozenset({each.alias for each in fields} | keys), frozenset(lists)
 
@@ -49,6 +48,13 @@ def _query_fields(dependant: Dependant) -> Iterator[Any]:
     yield from dependant.query_params
     for each in dependant.dependencies:
         yield from _query_fields(each)
+
+
+def _names_of_keys(dependant: Dependant) -> Iterator[str]:
+    """What auth.Requires reads from the query string itself."""
+    yield from getattr(dependant.call, "query_names", ())
+    for each in dependant.dependencies:
+        yield from _names_of_keys(each)
 
 
 def _is_list(annotation: Any) -> bool:

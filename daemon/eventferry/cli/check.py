@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from eventferry import app
-from eventferry.cli import console, naming, outlook, trial
+from eventferry.cli import console, naming, outlook, pulling, trial
 from eventferry.cli.place import be_quiet, load_config, step_down
 from eventferry.cli.wording import count, plural, size
 from eventferry.config import Config, SourceConfig
@@ -65,6 +65,7 @@ def check_all(path: Path, source: str | None = None, sink: str | None = None) ->
         if sink == sink_config.name or everything:
             trial.try_sink(sink_config, steps)
     if everything:
+        pulling.check_exports(config, steps)
         for channel in config.alerts.channels:
             known = f"channel {channel.name} ({channel.type}) is set up"
             steps.ok(f"alerts  {known}, not contacted: `eventferry alert test` does that")

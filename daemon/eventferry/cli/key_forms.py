@@ -10,7 +10,7 @@ from eventferry.access.keys import Key
 from eventferry.cli.wording import iso
 from eventferry.config.units import parse_duration
 from eventferry.errors import UsageError
-from eventferry.query.expression import Expression, as_data, join_path, paths_of
+from eventferry.query.expression import And, Compare, During, Expression, Not, Or, join_path, paths_of
 from eventferry.query.native import parse_filter
 from eventferry.query.problems import QueryError
 
@@ -70,8 +70,23 @@ def describe(key: Key) -> str:
     return f"{key.owner} may use it for {', '.join(sorted(key.scopes))}; {seen}; {ends}"
 
 
+def _written(expression: Expression) -> dict[str, Any]:
+    """The expression in the form of the native API."""
+    match expression:
+        case Compare(path=path, op=op, value=value):
+            return {"field": join_path(path), op.value: value}
+        case Not(term=term):
+            return {"not": _written(term)}
+        case And(terms=terms):
+            return {"and": [_written(each) for each in terms]}
+        case Or(terms=terms):
+            return {"or": [_written(each) for each in terms]}
+        case During():
+            raise AssertionError("a filter holds no time range")
+
+
 def to_json(key: Key, now_ms: int) -> dict[str, Any]:
-    """The key for programs, without anything secret; `filter` as the ledger holds it."""
+    """The key for programs, without anything secret; `filter` as --filter takes it."""
     return {
         "id": key.id,
         "handle": key.handle,
@@ -79,7 +94,7 @@ def to_json(key: Key, now_ms: int) -> dict[str, Any]:
         "owner": key.owner,
         "scopes": sorted(key.scopes),
         **key.realm.to_data(),
-        "filter": None if key.filter is None else as_data(key.filter),
+        "filter": None if key.filter is None else _written(key.filter),
         "state": key.state(now_ms),
         "created": iso(key.created_ms),
         "expires": iso(key.expires_ms),

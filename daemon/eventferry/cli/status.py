@@ -16,7 +16,7 @@ from eventferry.cli.unreadable import not_readable_yet
 from eventferry.cli.wording import iso
 from eventferry.config import Config, SourceConfig
 from eventferry.errors import ConfigError, UsageError
-from eventferry.ledger import Ledger, alerts, batches, books, facts, sinks, sources
+from eventferry.ledger import Ledger, alerts, batches, books, export_counts, facts, sinks, sources
 from eventferry.ledger.books import Backlog, SinkBooks, SourceBooks
 from eventferry.ledger.database import get_meta
 from eventferry.ledger.sinks import SinkRow
@@ -24,6 +24,7 @@ from eventferry.service.reload import digest_of, get_loaded
 
 # The daemon says every 10 s that it moves.
 SILENT_MS = 60_000
+DAY_MS = 86_400_000
 
 NONE_DEAD = books.DeadParts(0, 0, 0, 0, 0)
 
@@ -40,6 +41,7 @@ def collect(ledger: Ledger, place: Place, config: Config | None, source: str | N
             "sources": _sources(tx, config, running),
             "sinks": _sinks(tx, config),
             "channels": _channels(tx, config),
+            "exports": _exports(tx, config),
             "problems": _problems(tx),
         }
     found["idle"] = None if config is None or not _is_idle(config) else app.why_idle(config)
@@ -233,6 +235,13 @@ def _guarantee(type_: str) -> str | None:
         return str(load_sink_type(type_).guarantee)
     except ConfigError:  # it was uninstalled; `check` says so
         return None
+
+
+def _exports(tx: sa.Connection, config: Config | None) -> Entry | None:
+    """The exports in figures, those that failed within a day; None where the pull side is off."""
+    if config is None or not config.pull.enabled:
+        return None
+    return asdict(export_counts.counts(tx, clock.now_ms() - DAY_MS))
 
 
 def _problems(tx: sa.Connection) -> list[Entry]:

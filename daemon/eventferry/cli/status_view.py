@@ -30,6 +30,7 @@ def show(found: Entry) -> None:
     _show_config(found["config"], is_running=found["daemon"]["state"] in ("running", "silent"))
     _show_books(found)
     _show_channels(found["channels"])
+    _show_exports(found["exports"])
     _show_sources(found["sources"], found["idle"])
     _show_sinks(found["sinks"], is_running=found["daemon"]["state"] == "running")
     _show_problems(found["problems"], [each["name"] for each in found["sinks"] if each["enabled"] and each["failing"]])
@@ -82,6 +83,14 @@ def _show_channels(channels: list[Entry]) -> None:
         waits = f", {plural(each['waiting'], 'message')} waiting" if each["waiting"] else ""
         _line("Alerts", f"{each['name']} does not work{waits}{lost}: {each['error']}", "bold red")
         console.advise(f"eventferry alert test --channel {each['name']}")
+
+
+def _show_exports(exports: Entry | None) -> None:
+    if exports is None:
+        return
+    under_way = f"{count(exports['queued'])} queued, {count(exports['running'])} running"
+    failed = f", {count(exports['failed'])} failed within a day" if exports["failed"] else ""
+    _line("Exports", f"{under_way}{failed}; {size(exports['bytes'])} kept", "yellow" if failed else "")
 
 
 def _last(channel: Entry) -> str:

@@ -64,7 +64,9 @@ def _require_extra() -> None:
     """Say how to install what the server needs, where it is missing. Raises UsageError."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("fastapi", "uvicorn", "jinja2", "multipart", "cryptography") if find_spec(name) is None]
+    missing = [
+        name for name in ("fastapi", "uvicorn", "jinja2", "multipart", "cryptography") if find_spec(name) is None
+    ]
     if missing:
         raise UsageError(
             f"the server needs {', '.join(missing)}, which this installation lacks; run pip install 'eventferry[api]'"

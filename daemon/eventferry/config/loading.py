@@ -156,7 +156,8 @@ def _is_own_key(path: KeyPath) -> bool:
 
 def _is_secret_key(path: KeyPath, own: bool) -> bool:
     if own:
-        return path == ("alerts", "ping_url") or (
+        is_hook = path == ("alerts", "ping_url") or (path[0] == "exports" and path[-1] == "webhook")
+        return is_hook or (
             path[-1] in ("redact_salt", "access_key", "secret_key", "session_token") and "redact" not in path
         )
     named = any(is_secret_name(step) for step in path[2:] if isinstance(step, str) and step != "channels")

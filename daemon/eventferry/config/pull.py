@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from eventferry.config.endpoints import parse_endpoint_rule
 from eventferry import clock
+from eventferry.config.endpoints import parse_endpoint_rule
 from eventferry.config.fields import (
     AbsolutePath,
     Count,

@@ -6,8 +6,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from eventferry import clock
-from eventferry.access import links
+from eventferry.api.download import download
 from eventferry.api.parts import Parts, parts_of
 from eventferry.console import pages, sessions, wording
 from eventferry.console.sessions import Session
@@ -85,13 +84,9 @@ def add_routes(routes: APIRouter) -> None:
         return pages.go_to(request, f"/exports/{quote(id, safe='')}/files/{quote(files[0].name, safe='')}")
 
     @routes.get("/exports/{id}/files/{name}")
-    def download(id: str, name: str, request: Request, session: Allowed) -> Response:
-        """On to a link made for this click: from there browsers can take up a broken download again."""
-        parts = parts_of(request)
-        requests.open_file(parts.desk, session.key, id, name).file.close()
-        life = int(parts.config.exports.link_life.total_seconds() * 1000)
-        link = links.make_link(parts.keyring, id, name, clock.now_ms() + life)
-        return pages.go_elsewhere(request, link)
+    def download_file(id: str, name: str, request: Request, session: Allowed) -> Response:
+        """One file; browsers can take up a broken download again."""
+        return download(request, requests.open_file(parts_of(request).desk, session.key, id, name))
 
 
 def is_piece(request: Request) -> bool:

@@ -75,11 +75,6 @@ def go_to(request: Request, path: str) -> Response:
     return RedirectResponse(base_of(request) + path, 303)
 
 
-def go_elsewhere(request: Request, path: str) -> Response:
-    """On to an address of the same server outside of the console, by GET."""
-    return RedirectResponse(urlsplit(parts_of(request).config.api.base_url).path + path, 303)
-
-
 def session_of(request: Request) -> Session | None:
     """The session that the request was found to have; asks nobody."""
     found: Session | None = getattr(request.state, "session", None)

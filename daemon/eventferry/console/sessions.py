@@ -16,6 +16,7 @@ from eventferry.api.problems import Problem
 from eventferry.console.forms import Form, read_form
 
 LIFE_SECONDS = 12 * 3600
+LACKS_SCOPE = "lacks-scope"  # the kind of a problem
 _SESSION: Final = "session"  # names of cookies
 _VISIT: Final = "visit"
 _SIGNED, _FORM, _SIGN_IN = "console-session", "console-form", "console-sign-in"  # purposes of signatures
@@ -80,7 +81,8 @@ def allowed(scope: KeyScope) -> Callable[[Session], Session]:
 
     def check(session: Annotated[Session, Depends(signed_in)]) -> Session:
         if not session.key.may(scope):
-            raise Problem(403, "forbidden", f"the key that you signed in with lacks the scope {scope!r}")
+            said = f"the key that you signed in with lacks the scope {scope!r}; sign in with one that has it"
+            raise Problem(403, LACKS_SCOPE, said)
         return session
 
     return check

@@ -42,7 +42,9 @@ def _shape(request: Request, problem: Problem) -> Response:
     title = _TITLES.get(problem.status, problem.title)
     said = _SAYS.get(problem.status) or problem.detail[:1].upper() + problem.detail[1:] + "."
     session = pages.session_of(request)
-    return pages.show(request, "problem.html", session, problem.status, title=title, said=said, code=problem.status)
+    leads_on = problem.kind != sessions.LACKS_SCOPE  # the page that the button leads to is the one that was refused
+    values = {"title": title, "said": said, "code": problem.status, "leads_on": leads_on}
+    return pages.show(request, "problem.html", session, problem.status, **values)
 
 
 def _to_sign_in(request: Request) -> Response:

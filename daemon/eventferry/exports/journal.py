@@ -44,20 +44,25 @@ class Journal:
     reached: Reached = field(default_factory=Reached)
 
     @staticmethod
-    def open(folder: Path, what: str) -> "Journal":
-        """The journal of the folder as it was left. A line that was not wholly written counts as not there."""
+    def open(folder: Path, what: str, files: Path) -> "Journal":
+        """The journal of the folder as it was left; a new one where the files are not what it says.
+
+        A line that was not wholly written counts as not there. Raises OSError.
+        """
         journal = Journal(folder, what)
         path = folder / _NAME
         lines = _whole_lines(path)
-        if not lines or lines[0] != {"export": what}:
-            journal._append({"export": what}, mode="wb")
-            sync_folder(folder)
-            return journal
-        for line in lines[1:]:
-            if "file" in line:
-                journal.files.append(MadeFile(**line["file"]))
-            journal.reached = Reached(**line["reached"])
-        journal._cut(path)
+        if lines and lines[0] == {"export": what}:
+            for line in lines[1:]:
+                if "file" in line:
+                    journal.files.append(MadeFile(**line["file"]))
+                journal.reached = Reached(**line["reached"])
+            if journal._is_true_of(files):
+                journal._cut(path)
+                return journal
+        journal = Journal(folder, what)
+        journal._append({"export": what}, mode="wb")
+        sync_folder(folder)
         return journal
 
     def note(self, reached: Reached, file: MadeFile | None = None) -> None:
@@ -68,6 +73,17 @@ class Journal:
             self.files.append(file)
         self.reached = reached
         self._append(line)
+
+    def _is_true_of(self, folder: Path) -> bool:
+        """Whether the finished files are there, and enough of the one that is not finished."""
+        finished = {each.name: each.bytes for each in self.files}
+        try:
+            sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+        except FileNotFoundError:
+            return not finished and not self.reached.open_bytes
+        others = [size for name, size in sizes.items() if name not in finished]
+        is_open_there = not self.reached.open_bytes or max(others, default=0) >= self.reached.open_bytes
+        return is_open_there and all(sizes.get(name) == size for name, size in finished.items())
 
     def _append(self, line: dict[str, Any], mode: str = "ab") -> None:
         with (self.folder / _NAME).open(mode) as out:

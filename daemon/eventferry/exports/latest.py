@@ -12,8 +12,8 @@ from eventferry.exports.shape import lines_of
 from eventferry.exports.sources import Readable
 from eventferry.pipeline.times import time_decoder
 
-MAX_LATEST = 100_000
 MAX_BYTES = 256 * 1024 * 1024
+_EACH = 150  # bytes that holding one line costs besides
 _PIECE = 1024 * 1024
 
 
@@ -39,6 +39,8 @@ def latest(
     Of events of the same time the later one in the log is the newer one; events without a usable time are the oldest.
     `plan` gives the plan anew at each call. Raises TooLarge, and what read raises.
     """
+    if number < 1:
+        return iter(())
     since = _certain_since(plan(), number)
     heap: list[tuple[int, int, bytes]] = []
     size = count = 0
@@ -48,12 +50,12 @@ def latest(
             time_of = _timer(sources[selected.planned.source_id].time_fields)
             for line in lines_of(selected.body):
                 count += 1
-                size += len(line)
+                size += len(line) + _EACH
                 item = (time_of(line), count, line)
                 if len(heap) < number:
                     heapq.heappush(heap, item)
                 else:
-                    size -= len(heapq.heappushpop(heap, item)[2])
+                    size -= len(heapq.heappushpop(heap, item)[2]) + _EACH
                 if size > MAX_BYTES:
                     raise TooLarge(number)
             progress(selected.planned.size)

@@ -48,26 +48,27 @@ class Teller:
 
     def pump(self) -> None:
         """Begin to send what is due."""
+        now = clock.now_ms()
         with self._desk.ledger.read() as tx:
-            due = export_notices.due(tx, clock.now_ms(), 100)
+            due = export_notices.due(tx, now, 100)
         for notice in due:
             with self._lock:
                 busy = [kind for kind in self._under_way.values() if kind == notice.kind]
                 if notice.id in self._under_way or len(busy) >= AT_ONCE:
                     continue
                 self._under_way[notice.id] = notice.kind
-            threading.Thread(target=self._tell, args=(notice,), name=f"notice-{notice.id}", daemon=True).start()
+            threading.Thread(target=self._tell, args=(notice, now), name=f"notice-{notice.id}", daemon=True).start()
 
-    def _tell(self, notice: NoticeRow) -> None:
+    def _tell(self, notice: NoticeRow, now: int) -> None:
         try:
-            self._try(notice)
+            self._try(notice, now)
         except Exception:  # the ledger: the notice is still due
             logger.exception("notice.failed", export=notice.export_id, kind=notice.kind)
         finally:
             with self._lock:
                 self._under_way.pop(notice.id, None)
 
-    def _try(self, notice: NoticeRow) -> None:
+    def _try(self, notice: NoticeRow, now: int) -> None:
         desk = self._desk
         with desk.ledger.read() as tx:
             # Pump may have looked just before this notice was recorded as sent.
@@ -80,23 +81,23 @@ class Teller:
             with desk.ledger.write() as tx:
                 export_notices.drop(tx, notice.id)
             return
-        told = Told(row, _links(desk, row, files), desk.page_of(row.id), desk.instance)
+        told = Told(row, _links(desk, row, files, now), desk.page_of(row.id), desk.instance)
         try:
             if notice.kind == "email":
                 _send_letter(desk, told, notice.address)
             else:
                 _post(desk, told, notice.address)
         except Exception as error:
-            self._record_failure(notice, row, error)
+            self._record_failure(notice, row, error, now)
             return
         with desk.ledger.write() as tx:
             export_notices.note_sent(tx, notice.id)
         logger.info("notice.sent", export=row.id, kind=notice.kind, state=row.state)
 
-    def _record_failure(self, notice: NoticeRow, row: ExportRow, error: Exception) -> None:
+    def _record_failure(self, notice: NoticeRow, row: ExportRow, error: Exception, now: int) -> None:
         text = redact(str(error) if isinstance(error, NoticeRefused) else f"{type(error).__name__}: {error}")
         over = notice.attempts >= len(PAUSES) or (isinstance(error, NoticeRefused) and error.for_good)
-        again = None if over else clock.now_ms() + PAUSES[notice.attempts] * 1000
+        again = None if over else now + PAUSES[notice.attempts] * 1000
         with self._desk.ledger.write() as tx:
             export_notices.note_failed(tx, notice.id, text, again)
             if again is None:
@@ -113,11 +114,11 @@ class Teller:
             logger.warning("notice.delayed", export=row.id, kind=notice.kind, tries=notice.attempts + 1, error=text)
 
 
-def _links(desk: Desk, row: ExportRow, files: list[exports.FileRow]) -> list[Link]:
+def _links(desk: Desk, row: ExportRow, files: list[exports.FileRow], now: int) -> list[Link]:
     """Links to the first files, valid for a day, or until they expire."""
     if row.state != "complete" or row.destination["kind"] != "managed" or row.expires_ms is None:
         return []
-    until = min(row.expires_ms, clock.now_ms() + LINK_LIFE_MS)
+    until = min(row.expires_ms, now + LINK_LIFE_MS)
     return [
         Link(each, desk.base_url + make_link(desk.keyring, row.id, each.name, until), until)
         for each in files[:MOST_LINKS]

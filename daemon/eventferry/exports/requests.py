@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
@@ -25,6 +26,8 @@ from eventferry.logs import get_logger
 from eventferry.query.scope import ALL
 
 MOST_LETTERS = 10
+# Lists the files of an export with their counts and digests.
+MANIFEST = "manifest.json"
 # When a queue that is full is worth another try, seconds.
 RETRY_AFTER = 30
 
@@ -253,7 +256,7 @@ def open_file(desk: Desk, key: Requester, export_id: str, name: str) -> OpenFile
 
 
 def open_linked_file(desk: Desk, export_id: str, name: str) -> OpenFile:
-    """The same for whoever holds a link that was checked. Raises NotFound, Gone and NotReady."""
+    """The same for whoever holds a link that was checked; MANIFEST is one, too. Raises NotFound, Gone and NotReady."""
     with desk.ledger.read() as tx:
         export = exports.get(tx, export_id)
         if export is None or export.deleted_ms is not None:
@@ -263,12 +266,19 @@ def open_linked_file(desk: Desk, export_id: str, name: str) -> OpenFile:
         raise Gone(f"the files of export {export_id} have expired; make it again")
     if export.state != "complete":
         raise NotReady(f"export {export_id} is {export.state}; there are no files to download")
-    if found is None or export.destination["kind"] != "managed":
+    if (found is None and name != MANIFEST) or export.destination["kind"] != "managed":
         raise NotFound(f"export {export_id} has no file {name!r} here")
+    path = desk.folder / export_id / name
     try:
-        return OpenFile(found, export, (desk.folder / export_id / name).open("rb"))
+        return OpenFile(found or _manifest(path), export, path.open("rb"))
     except FileNotFoundError:  # it expired or was deleted just now
         raise Gone(f"the files of export {export_id} are gone; make it again") from None
+
+
+def _manifest(path: Path) -> FileRow:
+    """The manifest as a file: it lies beside those that it lists, and is none of them."""
+    content = path.read_bytes()
+    return FileRow(MANIFEST, 0, 0, len(content), hashlib.sha256(content).hexdigest())
 
 
 def _find(tx: sa.Connection, key: Requester, export_id: str) -> ExportRow:

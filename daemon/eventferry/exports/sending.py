@@ -14,7 +14,7 @@ from eventferry.exports.egress import Egress
 from eventferry.exports.progress import CANCEL, PROGRESS
 from eventferry.exports.s3_destination import S3Credentials, UploadCancelled, UploadFailed, upload
 from eventferry.exports.s3_target import TargetRefused
-from eventferry.exports.task import Failure
+from eventferry.exports.task import MANIFEST, Failure
 from eventferry.ledger.exports import FileRow
 
 _PROGRESS_SECONDS = 0.5
@@ -50,16 +50,24 @@ def send_files(spec: SendSpec) -> Sent | Failure:
         upload(
             target_of(spec.destination, egress),
             S3Credentials(**json.loads(secret)),
-            [(spec.folder / spec.export_id / old.name, new.name) for old, new in zip(spec.files, renamed, strict=True)],
+            _paths(spec, renamed),
             egress,
             progress=_Teller(spec),
             cancelled=(spec.work / CANCEL).exists,
+            note=spec.folder / spec.export_id / ".upload",  # outlives the process, and goes with the export
         )
     except UploadFailed as error:
         return Failure("store", str(error), retryable=error.temporary)
     except (UploadCancelled, TargetRefused, ConfigError, EventferryError) as error:
         return Failure("destination", str(error), retryable=False)
     return Sent(renamed)
+
+
+def _paths(spec: SendSpec, renamed: tuple[FileRow, ...]) -> list[tuple[Path, str]]:
+    """What is sent, with its name there: of several files the manifest comes last, and says that all are there."""
+    folder = spec.folder / spec.export_id
+    found = [(folder / old.name, new.name) for old, new in zip(spec.files, renamed, strict=True)]
+    return found if len(found) == 1 else [*found, (folder / MANIFEST, MANIFEST)]
 
 
 class _Teller:

@@ -97,7 +97,8 @@ def _quick_columns(
     paths: tuple[Path, ...], raw: frozenset[Path], floats: bool
 ) -> Callable[[bytes], tuple[int, list[Column]]] | None:
     """A function from canonical NDJSON to its columns that decodes into structs; None where these paths allow none."""
-    bases = {path: _base_of(path, frozenset(paths)) for path in paths}
+    ends = frozenset(map(_fit_part, paths))
+    bases = {path: next(path[:length] for length in range(len(path) + 1) if path[:length] in ends) for path in paths}
     leaves = tuple(dict.fromkeys(bases.values()))
     is_derived_from_text = any(base != path and base in raw | {()} for path, base in bases.items())
     if not paths or len(leaves) > _WIDE or () in leaves or is_derived_from_text or (raw - set(leaves)):
@@ -116,12 +117,10 @@ def _quick_columns(
     return columns
 
 
-def _base_of(path: Path, wanted: frozenset[Path]) -> Path:
-    """What is decoded for a path: the shortest wanted one that leads to it, ended before a key that suits no struct."""
-    for length in range(len(path) + 1):
-        if path[:length] in wanted or length == DEEP or (length < len(path) and UNFIT.intersection(path[length])):
-            return path[:length]
-    raise AssertionError(path)
+def _fit_part(path: Path) -> Path:
+    """The path up to a key that suits no struct."""
+    fit = (number for number, key in enumerate(path) if number >= DEEP or UNFIT.intersection(key))
+    return path[: next(fit, len(path))]
 
 
 def _gather(

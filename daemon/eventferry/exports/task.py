@@ -132,7 +132,7 @@ def _make(spec: TaskSpec) -> Made:
     surveys = needs_survey(spec.output)
     progress = Progress(spec.work, totals.bytes * (2 if surveys else 1))
     columns = columns_of(spec.output, _survey(spec, totals, progress) if surveys else None)
-    journal = Journal.open(spec.work, _identity(spec))
+    journal = Journal.open(spec.work, _identity(spec), spec.work / _FILES)
     parts = Parts(spec.work / _FILES, spec.output, columns, journal, spec.max_bytes)
     remaining = _remaining(plan, journal.reached.segments, progress)
     with closing(parts), closing(read(remaining, _sources(spec), spec.selection)) as found:
@@ -156,10 +156,10 @@ def _make_latest(spec: TaskSpec, totals: PlanTotals) -> Made:
     surveyor = Surveyor()
     for body in bodies if needs_survey(spec.output) else ():
         surveyor.add(body)
+    _refuse_too_many(spec, sum(body.count(b"\n") for body in bodies))
     columns = columns_of(spec.output, surveyor.survey)
     shutil.rmtree(spec.work / _FILES, ignore_errors=True)
-    (spec.work / "journal.ndjson").unlink(missing_ok=True)
-    journal = Journal.open(spec.work, _identity(spec))
+    journal = Journal.open(spec.work, _identity(spec), spec.work / _FILES)
     with closing(Parts(spec.work / _FILES, spec.output, columns, journal, spec.max_bytes)) as parts:
         for body in bodies:
             parts.feed(body, body.count(b"\n"), 0)

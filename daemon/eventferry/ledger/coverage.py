@@ -65,7 +65,10 @@ def covered(
 
     With a range (start inclusive, end exclusive, epoch ms) those without any timed event are left out.
     """
-    where = [_s.source_id.in_(list(source_ids)), _s.position > after, _s.position <= as_of, _s.events > 0]
+    # Of several sources the rows are read in the log's order, which their index does not have: else SQLite would sort
+    # all that is left of the log for every page.
+    source_id = _s.source_id if len(source_ids) == 1 else _s.source_id + 0
+    where = [source_id.in_(list(source_ids)), _s.position > after, _s.position <= as_of, _s.events > 0]
     if start_ms is not None or end_ms is not None:
         where.append(_s.time_min.is_not(None))
     if end_ms is not None:

@@ -194,8 +194,9 @@ def note_progress(tx: sa.Connection, export_id: str, *, events: int, bytes_: int
 def complete(tx: sa.Connection, export_id: str, files: Sequence[FileRow], *, keep_ms: int) -> None:
     """The export is finished with these files, which are kept for `keep_ms` from now."""
     events, size = sum(each.events for each in files), sum(each.bytes for each in files)
+    now = clock.now_ms()
     figures = {"events": events, "bytes": size, "files": len(files), "percent": 100}
-    if not _end(tx, export_id, "complete", expires_ms=clock.now_ms() + keep_ms, **figures):
+    if not _end(tx, export_id, "complete", finished_ms=now, expires_ms=now + keep_ms, **figures):
         return
     for each in files:
         values = {name: getattr(each, name) for name in FileRow.__slots__}

@@ -158,7 +158,7 @@ def test_a_link_altered_in_any_place_opens_nothing(site, token, complete):
     altered = ["&".join(parts[:2]), query[:-1], query + "&expires=9999999999", "&".join(reversed(parts))]
     altered += [query.replace("expires=", "expires=1"), query.upper(), "signature=x", f"{query}&api_key=x"]
     for each in altered:
-        assert site.client.get(f"{base}?{each}").status_code == 403, each
+        assert site.client.get(f"{base}?{each}").status_code in (401, 403), each
     assert site.client.get(f"{base}x?{query}").status_code == 403
 
 

@@ -94,7 +94,7 @@ def _build(parts: Parts) -> APIRouter:
     async def get_events_of_day(
         request: Request,
         key: MayRead,
-        day: Annotated[str, InPath(description="YYYY-MM-DD, in UTC")],
+        day: Annotated[str, InPath(description="YYYY-MM-DD, in UTC", json_schema_extra={"format": "date"})],
         format: Format = "json",
         chunk_size: ChunkSize = USUAL_AT_ONCE,
     ) -> Response:

@@ -1,5 +1,6 @@
 """Connect's export of events: a few at once, many into the S3 bucket of whoever asks, and its monitor."""
 
+from threading import Event
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -9,9 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from eventferry import clock
 from eventferry.access.keys import Key
+from eventferry.api.abandoning import run_while_connected
 from eventferry.api.auth import Credential, Requires, Way
 from eventferry.api.dialects import connect_request, connect_shape, inline
 from eventferry.api.dialects.json_text import read_body
+from eventferry.api.events import start_read
 from eventferry.api.parts import Parts
 from eventferry.api.problems import Problem, not_found
 from eventferry.api.streaming import Stream
@@ -45,6 +48,9 @@ Project = Annotated[str, Header(alias="X-Project-Id", description="The project t
 
 _TOO_MANY: dict[int | str, dict[str, Any]] = {413: {"description": "Too Many Results", "model": connect_shape.Said}}
 
+_MONITOR = {"description": "The absolute URL of its monitor.", "schema": {"type": "string", "format": "uri"}}
+_CREATED: dict[int | str, dict[str, Any]] = {201: {"description": "Created", "headers": {"Location": _MONITOR}}}
+
 
 class Results(BaseModel):
     """Raw events."""
@@ -73,7 +79,7 @@ def _build(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix="/events")
 
     @routes.get("/{collection}/export", response_model=Results, responses=_TOO_MANY)
-    def export_at_once(
+    async def export_at_once(
         request: Request,
         collection: Collection,
         project: Project,
@@ -81,18 +87,26 @@ def _build(parts: Parts) -> APIRouter:
         query: Annotated[str, Query(description="The query as JSON: filter, timeframe, timezone.")] = "",
     ) -> Response:
         """Up to 10,000 events of a collection."""
-        if unknown := sorted(request.query_params.keys() - {"query"}):
-            raise connect_request.mistake(unknown[0], "is no parameter of an export; write everything into query")
-        asked = connect_request.parse_text(query)
-        selection = asked.selection(project, collection, clock.now())
-        try:
-            found = inline.gather(inline.bodies_of(parts, key, selection), MOST_AT_ONCE)
-        except inline.TooManyEvents as error:
-            said = f"{error}, too many for one response; POST the query to export up to {MOST_TO_S3:,} to Amazon S3"
-            raise Problem(413, "too-large", said) from None
-        return Stream(found.stream(b'{"results":'), "application/json", gzip_for=request)
+        connect_request.check_parameters(request.query_params)
+        selection = connect_request.parse_text(query).selection(project, collection, clock.now())
 
-    @routes.post("/{collection}/export", status_code=201, openapi_extra=connect_request.BODY)
+        def work(gone: Event) -> Response:
+            try:
+                found = inline.gather(start_read(parts, key, selection), MOST_AT_ONCE, gone)
+            except inline.TooManyEvents as error:
+                said = f"{error}, too many for one response; POST the query to export up to {MOST_TO_S3:,} to Amazon S3"
+                raise Problem(413, "too-large", said) from None
+            return Stream(found.stream(b'{"results":'), "application/json", gzip_for=request)
+
+        return await run_while_connected(request, work)
+
+    @routes.post(
+        "/{collection}/export",
+        status_code=201,
+        response_class=Response,
+        responses=_CREATED,
+        openapi_extra=connect_request.BODY,
+    )
     def export_to_s3(
         collection: Collection,
         project: Project,

@@ -90,6 +90,12 @@ def mistakes(found: "list[tuple[str, str]]") -> Problem:
     return Problem(422, "invalid", said, mistakes=[Mistake(*each) for each in found])
 
 
+def check_parameters(names: Mapping[str, str]) -> None:
+    """Refuse parameters of a URL besides the query: what is written there would be passed over. Raises Problem."""
+    if unknown := sorted(names.keys() - {"query"}):
+        raise mistake(unknown[0][:80], "is no parameter of an export; write everything into query")
+
+
 def parse_text(text: str) -> Asked:
     """The query of a URL; without one, every event. Raises Problem."""
     if not text.strip():

@@ -145,10 +145,13 @@ def _errors(row: ExportRow) -> str | None:
 
 def _url(parts: Parts, key: Key, row: ExportRow) -> str | None:
     """A link to the file; none where there is no file (any more)."""
-    files = requests.files(parts.desk, key, row.id) if row.state == "complete" else []
-    if not files:
+    now = clock.now_ms()
+    if row.expires_ms is None or row.expires_ms <= now:
         return None
-    until = clock.now_ms() + LINK_MS
+    files = requests.files(parts.desk, key, row.id)
+    if not files:  # it has expired just now
+        return None
+    until = min(now + LINK_MS, row.expires_ms)
     return parts.desk.base_url + links.make_link(parts.keyring, row.id, files[0].name, until)
 
 

@@ -13,8 +13,16 @@ MAX_NOTES = 5000
 MAX_ITEMS = 1000
 
 # Clients send back what they were shown: these are passed over, as Django's serializers do. Others are refused.
-_READ_ONLY = frozenset(
-    ("id", "created", "modified", "created_by", "status", "errors", "number_of_rows", "total_bytes", "url")
+READ_ONLY = (
+    "id",
+    "created",
+    "modified",
+    "created_by",
+    "status",
+    "errors",
+    "number_of_rows",
+    "total_bytes",
+    "url",
 )
 _SAYS = {
     "missing": "This field is required.",
@@ -35,11 +43,13 @@ def _check_null(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_check_null)]
-Ref = Annotated[Text, Field(min_length=1, max_length=200)]
+_NO_NULL = AfterValidator(_check_null)  # after the constraints: what follows it would judge lists, too
+
+Ref = Annotated[str, StringConstraints(min_length=1, max_length=200), _NO_NULL]
 Refs = Annotated[list[Ref], Field(max_length=MAX_ITEMS)]
-Tags = Annotated[list[Annotated[Text, Field(min_length=1, max_length=MAX_TAG)]], Field(max_length=MAX_ITEMS)]
-Name = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG), _NO_NULL]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME), _NO_NULL]
+Notes = Annotated[str, StringConstraints(max_length=MAX_NOTES), _NO_NULL]
 
 
 class Form(BaseModel):
@@ -48,8 +58,8 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Name
-    notes: Annotated[Text, Field(max_length=MAX_NOTES)] = ""
-    tags: Tags = Field(default_factory=list)
+    notes: Notes = ""
+    tags: Annotated[list[Tag], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
 
 
 class ExportForm(Form):
@@ -77,7 +87,7 @@ def read_form(kind: type[FormT], data: object) -> FormT:
     if not isinstance(data, Mapping):
         raise field_problem("non_field_errors", "Invalid data. Expected an object.")
     try:
-        return kind.model_validate({name: value for name, value in data.items() if name not in _READ_ONLY})
+        return kind.model_validate({name: value for name, value in data.items() if name not in READ_ONLY})
     except ValidationError as error:
         mistakes = [Mistake(_place(each["loc"]), _sentence(each)) for each in error.errors()[:20]]
         raise Problem(400, "invalid", "the body is not valid", mistakes=mistakes) from None

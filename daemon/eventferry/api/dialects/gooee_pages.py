@@ -8,7 +8,7 @@ from eventferry import clock
 from eventferry.access.keys import Key
 from eventferry.api import auth
 from eventferry.api.auth import Credential, Requires, Way
-from eventferry.api.dialects.gooee_forms import Form
+from eventferry.api.dialects.gooee_forms import READ_ONLY, Form
 from eventferry.api.parts import Parts
 
 
@@ -42,4 +42,6 @@ def moment(ms: int) -> str:
 
 def request_body(form: type[Form]) -> dict[str, Any]:
     """The body for OpenAPI of a route that reads it by hand."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": form.model_json_schema()}}}}
+    schema = form.model_json_schema()
+    schema["properties"] |= {name: {"readOnly": True} for name in READ_ONLY}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

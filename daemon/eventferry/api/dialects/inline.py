@@ -1,19 +1,18 @@
 """Answers with the selected events themselves, up to a limit: what dialects give without making an export."""
 
 import tempfile
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import IO, cast
+from dataclasses import dataclass
+from typing import IO
 
-from eventferry.access.keys import Key
-from eventferry.api.parts import Parts
+from eventferry.api.abandoning import stop_when, until_gone
+from eventferry.api.events import Read
 from eventferry.errors import EventferryError
-from eventferry.exports import plan, reading, visibility
 from eventferry.exports.formats import make_encoder
-from eventferry.exports.model import Output, Selection
-from eventferry.exports.reading import Selected
-from eventferry.ledger import log
+from eventferry.exports.latest import TooLarge, latest
+from eventferry.exports.model import Output
 from eventferry.query import Path
 
 # Held in memory while events are counted; what is more lies in a temporary file.
@@ -22,11 +21,7 @@ _PIECE = 256 * 1024
 
 
 class TooManyEvents(EventferryError):
-    """More events are selected than may be answered with at once."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        super().__init__(f"more than {most:,} events are selected")
+    """More is selected than may be answered with at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +31,7 @@ class Gathered:
     file: IO[bytes]
     events: int
 
-    def stream(self, before: bytes, after: bytes = b"}") -> Iterator[bytes]:
+    def stream(self, before: bytes, after: bytes = b"}") -> Generator[bytes]:
         """The answer in pieces: the array between two texts."""
         with self.file:
             yield before
@@ -45,42 +40,43 @@ class Gathered:
             yield after
 
 
-def narrowed(selection: Selection, key: Key) -> Selection:
-    """What the key may see of the selection."""
-    scope = selection.scope.narrowed(key.realm)
-    return replace(selection, scope=scope, filter=visibility.both(selection.filter, key.filter))
+def gather(
+    found: Read, most: int, gone: threading.Event, *, fields: tuple[Path, ...] = (), newest: int | None = None
+) -> Gathered:
+    """The events, of `fields` only where there are any, and of them the `newest` where that is a number.
 
-
-def bodies_of(parts: Parts, key: Key, selection: Selection) -> Generator[bytes]:
-    """The selected events that the key may see as canonical NDJSON, a segment at a time, as the log is now."""
-    mine = narrowed(selection, key)
-    sources = parts.sources()
-    with parts.ledger.read() as tx:
-        head = log.head(tx)
-    planned = plan.plan(parts.ledger, sources, mine, head)
-    with closing(cast(Generator[Selected], reading.read(planned, sources, mine))) as found:
-        for each in found:
-            yield each.body
-
-
-def gather(bodies: Generator[bytes], most: int, fields: tuple[Path, ...] = ()) -> Gathered:
-    """The events of canonical NDJSON as a JSON array, of `fields` only where there are any.
-
-    Raises TooManyEvents beyond `most`.
+    Raises TooManyEvents beyond `most`, Abandoned when nobody waits any more, and what reading raises.
     """
+    if newest is None and found.total is not None and found.total > most:
+        raise _too_many(most)
     encoder = make_encoder(Output("json", fields=fields))
-    file, events = tempfile.SpooledTemporaryFile(max_size=_MEMORY), 0  # noqa: SIM115  # the answer closes it
+    file, events = tempfile.SpooledTemporaryFile(max_size=_MEMORY), 0  # noqa: SIM115  # whoever answers closes it
     try:
         file.write(encoder.begin())
-        with closing(bodies):
-            for body in bodies:
-                events += body.count(b"\n")
-                if events > most:
-                    raise TooManyEvents(most)
-                file.write(encoder.feed(body))
+        for body in _bodies(found, gone, newest):
+            events += body.count(b"\n")
+            if events > most:
+                raise _too_many(most)
+            file.write(encoder.feed(body))
         file.write(encoder.end())
     except BaseException:
         file.close()
         raise
     file.seek(0)
     return Gathered(file, events)
+
+
+def _bodies(found: Read, gone: threading.Event, newest: int | None) -> Iterator[bytes]:
+    if newest is None:
+        with closing(until_gone(found.bodies(), gone)) as bodies:
+            yield from bodies
+        return
+    planned = list(found.planned)
+    try:
+        yield from latest(lambda: planned, found.sources, found.selection, newest, stop_when(gone))
+    except TooLarge as error:
+        raise TooManyEvents(str(error)) from None
+
+
+def _too_many(most: int) -> TooManyEvents:
+    return TooManyEvents(f"more than {most:,} events are selected")

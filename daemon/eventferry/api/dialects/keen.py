@@ -9,8 +9,8 @@ from eventferry.api.surface import Surface
 
 def _build(parts: Parts) -> APIRouter:
     routes = APIRouter()
-    routes.include_router(keen_two.build(parts))
-    routes.include_router(keen_three.build(parts))
+    keen_two.add_to(routes, parts)
+    keen_three.add_to(routes, parts)
     return routes
 
 

@@ -1,17 +1,19 @@
 """Which of a project's events a key of Keen's ways may see, and their unique values."""
 
+from contextlib import closing
+from threading import Event
 from typing import Annotated
 
 from fastapi import Path, Response
 
-from eventferry import clock
 from eventferry.access.keys import Key
-from eventferry.api.dialects import inline
-from eventferry.api.dialects.keen_request import Fields, Where, selection_of
+from eventferry.api.abandoning import until_gone
 from eventferry.api.dialects.keen_shape import TOO_MANY, Failing
+from eventferry.api.events import start_read
 from eventferry.api.parts import Parts
 from eventferry.api.problems import not_found
 from eventferry.exports.distinct import distinct
+from eventferry.exports.model import Selection
 from eventferry.query import Path as PropertyPath
 
 MOST_VALUES = 100_000
@@ -25,11 +27,10 @@ def check_project(key: Key, project: str) -> None:
         raise not_found("there is no such project")
 
 
-def answer_unique(parts: Parts, key: Key, where: Where, asked: Fields, path: PropertyPath, name: str) -> Response:
+def answer_unique(parts: Parts, key: Key, selection: Selection, path: PropertyPath, name: str, gone: Event) -> Response:
     """The unique values of a property, as the member `name`. Raises Failing where there are too many."""
-    bodies = inline.bodies_of(parts, key, selection_of(where, asked, clock.now()))
-    found = distinct(bodies, path, MOST_VALUES)
-    bodies.close()
+    with closing(until_gone(start_read(parts, key, selection).bodies(), gone)) as bodies:
+        found = distinct(bodies, path, MOST_VALUES)
     if not found.is_complete:
         raise Failing(TOO_MANY, f"there are more than {MOST_VALUES:,} values; narrow filters or timeframe", 413)
     return Response(b'{"%b":%b}' % (name.encode(), found.as_json()), media_type="application/json")

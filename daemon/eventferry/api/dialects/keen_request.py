@@ -59,8 +59,8 @@ def _decode(name: str, text: str) -> Any:
         "timeframe": text.lstrip().startswith("{"),
         "timezone": is_number,
         "latest": is_number,
-        "property_names": text.lstrip().startswith("["),
-        "distinct_property": text.lstrip().startswith("["),
+        "property_names": text.lstrip().startswith(("[", "{")),
+        "distinct_property": text.lstrip().startswith(("[", "{")),
     }
     if not is_json.get(name, False):
         return text

@@ -48,7 +48,7 @@ _CODES = {
 }
 
 
-class Row(BaseModel):
+class Extraction(BaseModel):
     """An extraction. `results_url` leads to its CSV and is there while that is; `reason` says why it never will be."""
 
     id: str = Field(alias="_id")

@@ -1,13 +1,16 @@
 """Keen's later names: extractions in one answer or by e-mail, and the unique values of a property."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from threading import Event
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from eventferry import clock
 from eventferry.access.keys import Key
+from eventferry.api.abandoning import run_while_connected
 from eventferry.api.auth import API_KEY_PARAMETER, BARE, Requires
 from eventferry.api.dialects import inline
 from eventferry.api.dialects.json_text import read_body
@@ -27,6 +30,7 @@ from eventferry.api.dialects.keen_request import (
     written,
 )
 from eventferry.api.dialects.keen_shape import INVALID, TOO_MANY, Failing
+from eventferry.api.events import start_read
 from eventferry.api.parts import Parts
 from eventferry.api.problems import Problem
 from eventferry.api.streaming import Stream
@@ -42,6 +46,7 @@ EVENTS = Requires("events", (BARE, API_KEY_PARAMETER))
 Reading = Annotated[Key, Depends(EVENTS)]
 Body = Annotated[bytes, Depends(read_body)]
 
+_PLACE = "/3.0/projects/{project}/queries"
 _CSV, _JSON = "text/csv", "application/json"
 _QUERY = ("event_collection", "filters", "timeframe", "timezone")
 _EXTRACTION = (*_QUERY, "email", "email_address", "latest", "property_names", "content_type", "content_encoding")
@@ -50,70 +55,73 @@ _TYPES: Mapping[str, Any] = {
     "filters": {"type": "array", "items": {"type": "object"}},
     "timeframe": {"type": ["string", "object"]},
     "timezone": {"type": ["string", "integer"]},
-    "latest": {"type": "integer", "minimum": 1, "maximum": MOST_AT_ONCE},
+    "latest": {"type": "integer", "minimum": 1, "maximum": MOST_BY_MAIL},
     "property_names": {"type": ["array", "string"], "items": {"type": "string"}},
     "content_type": {"enum": [_CSV, _JSON]},
     "content_encoding": {"enum": ["gzip"]},
 }
 
 
-def build(parts: Parts) -> APIRouter:
-    """The routes."""
-    routes = APIRouter(prefix="/3.0/projects/{project}/queries")
+def add_to(routes: APIRouter, parts: Parts) -> None:
+    """Register the routes."""
 
-    def answer_extraction(request: Request, project: str, key: Key, asked: Fields) -> Response:
+    async def extract(request: Request, project: str, key: Key, asked: Fields) -> Response:
         where = Where(3, project, text_of(asked, "event_collection"))
         if email_of(asked):
-            return _mail(parts, key, where, asked)
-        return _answer(parts, key, where, asked, request)
+            return await run_in_threadpool(_mail, parts, key, where, asked)
+        answer = _prepare(parts, key, where, asked)
+        return await run_while_connected(request, lambda gone: answer(gone, request))
 
-    def answer_values(project: str, key: Key, asked: Fields) -> Response:
+    async def list_values(request: Request, project: str, key: Key, asked: Fields) -> Response:
         where = Where(3, project, text_of(asked, "event_collection"))
         path = property_of(text_of(asked, "target_property"), "target_property", 3)
-        return answer_unique(parts, key, where, asked, path, "result")
+        selection = selection_of(where, asked, clock.now())
+        return await run_while_connected(
+            request, lambda gone: answer_unique(parts, key, selection, path, "result", gone)
+        )
 
-    @routes.get("/extraction", openapi_extra=_parameters(_EXTRACTION, "event_collection"))
-    def extraction(request: Request, project: Project, key: Reading) -> Response:
+    @routes.get(f"{_PLACE}/extraction", openapi_extra=_parameters(_EXTRACTION, "event_collection"))
+    async def extraction(request: Request, project: Project, key: Reading) -> Response:
         """Events in one answer; with an e-mail address, a file for it."""
         check_project(key, project)
-        asked = read_parameters(request.query_params, (*_EXTRACTION, "api_key"))
-        return answer_extraction(request, project, key, asked)
+        return await extract(request, project, key, read_parameters(request.query_params, (*_EXTRACTION, "api_key")))
 
-    @routes.post("/extraction", openapi_extra=_body(_EXTRACTION, "event_collection"))
-    def posted_extraction(request: Request, project: Project, key: Reading, body: Body) -> Response:
+    @routes.post(f"{_PLACE}/extraction", openapi_extra=_body(_EXTRACTION, "event_collection"))
+    async def posted_extraction(request: Request, project: Project, key: Reading, body: Body) -> Response:
         """Events in one answer; with an e-mail address, a file for it."""
         check_project(key, project)
-        return answer_extraction(request, project, key, read_object(body, _EXTRACTION))
+        return await extract(request, project, key, read_object(body, _EXTRACTION))
 
-    @routes.get("/select_unique", openapi_extra=_parameters(_UNIQUE, "event_collection", "target_property"))
-    def select_unique(request: Request, project: Project, key: Reading) -> Response:
+    @routes.get(f"{_PLACE}/select_unique", openapi_extra=_parameters(_UNIQUE, "event_collection", "target_property"))
+    async def select_unique(request: Request, project: Project, key: Reading) -> Response:
         """The unique values of one property."""
         check_project(key, project)
-        return answer_values(project, key, read_parameters(request.query_params, (*_UNIQUE, "api_key")))
+        return await list_values(request, project, key, read_parameters(request.query_params, (*_UNIQUE, "api_key")))
 
-    @routes.post("/select_unique", openapi_extra=_body(_UNIQUE, "event_collection", "target_property"))
-    def posted_select_unique(project: Project, key: Reading, body: Body) -> Response:
+    @routes.post(f"{_PLACE}/select_unique", openapi_extra=_body(_UNIQUE, "event_collection", "target_property"))
+    async def posted_select_unique(request: Request, project: Project, key: Reading, body: Body) -> Response:
         """The unique values of one property."""
         check_project(key, project)
-        return answer_values(project, key, read_object(body, _UNIQUE))
-
-    return routes
+        return await list_values(request, project, key, read_object(body, _UNIQUE))
 
 
-def _answer(parts: Parts, key: Key, where: Where, asked: Fields, request: Request) -> Response:
-    """The events themselves."""
+def _prepare(parts: Parts, key: Key, where: Where, asked: Fields) -> Callable[[Event, Request], Response]:
+    """What answers with the events themselves. Raises Failing where something is wrong with the request."""
     for name, usual in (("content_type", _JSON), ("content_encoding", None)):
         if asked.get(name, usual) != usual:
             raise Failing(INVALID, f"{name} goes with email only; without it the answer is JSON")
     selection = selection_of(where, asked, clock.now())
-    fields, latest = properties_of(asked), latest_of(asked, MOST_AT_ONCE)
-    bodies = inline.bodies_of(parts, key, selection, latest)
-    try:
-        found = inline.gather(bodies, MOST_AT_ONCE, fields)
-    except inline.TooManyEvents as error:
-        said = f"{error}, too many for one response; narrow filters or timeframe, or give an email to get a file"
-        raise Failing(TOO_MANY, said, 413) from None
-    return Stream(found.stream(b'{"result":'), _JSON, gzip_for=request)
+    fields, newest = properties_of(asked), latest_of(asked, MOST_AT_ONCE)
+
+    def answer(gone: Event, request: Request) -> Response:
+        try:
+            found = inline.gather(start_read(parts, key, selection), MOST_AT_ONCE, gone, fields=fields, newest=newest)
+        except inline.TooManyEvents as error:
+            said = f"{error}, too many for one response; narrow filters or timeframe, or give an email to get a file"
+            raise Failing(TOO_MANY, said, 413) from None
+        return Stream(found.stream(b'{"result":'), _JSON, gzip_for=request)
+
+    return answer
 
 
 def _mail(parts: Parts, key: Key, where: Where, asked: Fields) -> Response:
@@ -128,7 +136,7 @@ def _mail(parts: Parts, key: Key, where: Where, asked: Fields) -> Response:
         part_bytes=None,
         formula_guard=kind == _CSV,
         fields=properties_of(asked),
-        latest=latest_of(asked, MOST_AT_ONCE),
+        latest=latest_of(asked, MOST_BY_MAIL),
         max_events=MOST_BY_MAIL,
     )
     wanted = Wanted(

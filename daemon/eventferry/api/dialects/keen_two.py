@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from eventferry import clock
 from eventferry.access.keys import Key
+from eventferry.api.abandoning import run_while_connected
 from eventferry.api.auth import API_KEY_PARAMETER, BARE, Requires
 from eventferry.api.dialects.json_text import read_body
 from eventferry.api.dialects.keen_project import Project, answer_unique, check_project
@@ -19,7 +20,7 @@ from eventferry.api.dialects.keen_request import (
     selection_of,
     written,
 )
-from eventferry.api.dialects.keen_shape import MISSING, Failing, Row, shape_row
+from eventferry.api.dialects.keen_shape import MISSING, Extraction, Failing, shape_row
 from eventferry.api.parts import Parts
 from eventferry.api.problems import not_found
 from eventferry.exports import requests
@@ -36,6 +37,7 @@ EVENTS = Requires("events", (API_KEY_PARAMETER, BARE))
 Collection = Annotated[str, Path(description="The collection that is extracted.")]
 Exporting = Annotated[Key, Depends(EXPORTS)]
 
+_PLACE = "/2.0/projects/{project}/{collection}"
 _FIELDS = ("filters", "timeframe", "email", "email_address")
 _FILTER = {
     "type": "object",
@@ -56,14 +58,13 @@ _BODY = {
 _REQUEST: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}}}
 
 
-def build(parts: Parts) -> APIRouter:
-    """The routes."""
-    routes = APIRouter(prefix="/2.0/projects/{project}/{collection}")
+def add_to(routes: APIRouter, parts: Parts) -> None:
+    """Register the routes."""
     for name in NAMES:
-        _add_extractions(routes, parts, f"/{name}")
+        _add_extractions(routes, parts, f"{_PLACE}/{name}")
 
-    @routes.get("/_select_unique", response_model=dict[str, list[Any]])
-    def select_unique(
+    @routes.get(f"{_PLACE}/_select_unique", response_model=dict[str, list[Any]])
+    async def select_unique(
         request: Request,
         project: Project,
         collection: Collection,
@@ -78,13 +79,14 @@ def build(parts: Parts) -> APIRouter:
         if "distinct_property" not in asked:
             raise Failing(MISSING, 'distinct_property is missing; write ["body:user:email"]')
         path = distinct_property(asked["distinct_property"])
-        return answer_unique(parts, key, Where(2, project, collection), asked, path, "results")
-
-    return routes
+        selection = selection_of(Where(2, project, collection), asked, clock.now())
+        return await run_while_connected(
+            request, lambda gone: answer_unique(parts, key, selection, path, "results", gone)
+        )
 
 
 def _add_extractions(routes: APIRouter, parts: Parts, path: str) -> None:
-    @routes.post(path, response_model=Row, response_model_exclude_none=True, openapi_extra=_REQUEST)
+    @routes.post(path, response_model=Extraction, response_model_exclude_none=True, openapi_extra=_REQUEST)
     def extract(
         project: Project, collection: Collection, key: Exporting, body: Annotated[bytes, Depends(read_body)]
     ) -> Response:
@@ -119,8 +121,8 @@ def _add_extractions(routes: APIRouter, parts: Parts, path: str) -> None:
         return JSONResponse(shape_row(parts, key, row))
 
     for way in (routes.get, routes.head):
-        way(path, response_model=list[Row])(listed)
-        way(f"{path}/{{id}}", response_model=Row)(one)
+        way(path, response_model=list[Extraction])(listed)
+        way(f"{path}/{{id}}", response_model=Extraction)(one)
 
 
 def _place(project: str, collection: str) -> dict[str, str]:

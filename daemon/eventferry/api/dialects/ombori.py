@@ -178,11 +178,12 @@ def _described(parts: Parts, row: ExportRow) -> dict[str, Any]:
 
 def _ended(parts: Parts, key: Key, row: ExportRow) -> dict[str, Any]:
     """What an ended job has besides."""
-    if row.state == "complete":
+    now, life_ms = clock.now_ms(), int(parts.config.exports.link_life.total_seconds() * 1000)
+    if row.expires_ms is not None and now < row.expires_ms:
         files = requests.files(parts.desk, key, row.id)
-        until = clock.now_ms() + int(parts.config.exports.link_life.total_seconds() * 1000)
-        url = _address(parts, row, min(until, row.expires_ms or until))
-        return {"download_url": url, "file_size": _size(files)}
+        if files:  # it has not expired just now
+            url = _address(parts, row, min(now + life_ms, row.expires_ms))
+            return {"download_url": url, "file_size": _size(files)}
     if row.state in ("failed", "cancelled"):
         return {"error": row.reason or "the export was cancelled"}
     return {}

@@ -67,7 +67,7 @@ class S3Form(Body):
     """The files go to a store of the requester's, with the requester's credentials."""
 
     kind: Literal["s3"]
-    url: Annotated[str, Field(pattern=r"^s3://[^/\s]+(/\S*)?$", max_length=1000)]
+    url: Annotated[str, Field(pattern=r"^(s3|https?)://[^/\s]+(/\S*)?$", max_length=1000)]
     access_key: Name
     secret_key: Annotated[str, Field(min_length=1, max_length=1000, repr=False)]
     session_token: Annotated[str, Field(min_length=1, max_length=10_000)] | None = Field(default=None, repr=False)

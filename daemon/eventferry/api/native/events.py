@@ -16,17 +16,21 @@ from eventferry.exports.model import Output, Selection
 
 Written = Literal["json", "ndjson", "csv"]
 FORMATS: tuple[Written, ...] = ("json", "ndjson", "csv")
-MayRead = Annotated[Key, Depends(Requires("events"))]
-Format = Annotated[
-    Written | None, Query(description="Without it the Accept header decides, then json.")
-]
+MayRead = Annotated[Key, Depends(Requires("events", strict=True))]
+Format = Annotated[Written | None, Query(description="Without it the Accept header decides, then json.")]
 Fields = Annotated[
     list[Annotated[str, Query(min_length=1, max_length=1000)]],
     Query(max_length=1000, description="Only these fields, dotted paths, repeated or with commas between them."),
 ]
 _HEADERS = {
-    "X-Total": {"description": "How many events there are, where that is known beforehand.", "schema": {"type": "integer"}},
-    "X-Complete": {"description": "Whether all events of the range are indexed.", "schema": {"enum": ["true", "false"]}},
+    "X-Total": {
+        "description": "How many events there are, where that is known beforehand.",
+        "schema": {"type": "integer"},
+    },
+    "X-Complete": {
+        "description": "Whether all events of the range are indexed.",
+        "schema": {"enum": ["true", "false"]},
+    },
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {

@@ -23,7 +23,7 @@ from eventferry.query.problems import QueryError
 from eventferry.query.scope import Scope
 from eventferry.query.timeframe import parse_instant
 
-MayExport = Annotated[Key, Depends(Requires("exports"))]
+MayExport = Annotated[Key, Depends(Requires("exports", strict=True))]
 State = Literal["queued", "running", "complete", "failed", "cancelled", "expired"]
 Dialect = Literal["native", "console", "schedule", "altis", "gooee", "connect", "keen", "ombori"]
 

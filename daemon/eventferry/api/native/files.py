@@ -13,7 +13,7 @@ from eventferry.api.parts import Parts, parts_of
 from eventferry.api.problems import Problem
 from eventferry.exports import requests
 
-MayExport = Annotated[Key, Depends(Requires("exports"))]
+MayExport = Annotated[Key, Depends(Requires("exports", strict=True))]
 
 LINK = Way("signed-link", {"type": "apiKey", "in": "query", "name": "signature"}, lambda _: None)
 # What a link consists of: with any of these in the query the request is judged as a link.
@@ -24,7 +24,8 @@ class RequiresOrLink(Requires):
     """A key with the scope, or in its place a signed link to this very file; then there is no key."""
 
     def __init__(self) -> None:
-        super().__init__("exports", ways=(*NATIVE, LINK))
+        super().__init__("exports", ways=(*NATIVE, LINK), strict=True)
+        self.query_names = LINK_PARAMETERS
 
     def __call__(self, request: Request) -> Key:
         """The key; None for a link. Raises Problem: 403 for a forged link, 410 for one that has expired."""

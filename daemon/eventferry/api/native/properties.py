@@ -18,9 +18,8 @@ from eventferry.api.parts import Parts
 from eventferry.exports import surveying
 from eventferry.exports.distinct import Distinct, distinct
 from eventferry.exports.survey import Survey
-from eventferry.query.expression import Path
 
-MayRead = Annotated[Key, Depends(Requires("events"))]
+MayRead = Annotated[Key, Depends(Requires("events", strict=True))]
 
 
 class ValuesShown(BaseModel):

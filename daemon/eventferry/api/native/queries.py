@@ -14,7 +14,7 @@ from eventferry.api.native.shown import QueriesShown, QueryShown, show_query
 from eventferry.api.parts import Parts
 from eventferry.exports import queries
 
-MayExport = Annotated[Key, Depends(Requires("exports"))]
+MayExport = Annotated[Key, Depends(Requires("exports", strict=True))]
 
 
 def add_to(routes: APIRouter, parts: Parts) -> None:

@@ -126,9 +126,7 @@ def show_export(row: ExportRow, files: list[FileShown] | None = None) -> ExportS
         events=row.events,
         bytes=row.bytes,
         asked=dict(row.asked),
-        selection=SelectionShown(
-            start=iso(selection.start_ms), end=iso(selection.end_ms), **_names(selection.scope)
-        ),
+        selection=SelectionShown(start=iso(selection.start_ms), end=iso(selection.end_ms), **_names(selection.scope)),
         output=OutputShown(
             format=output.format,
             compression=output.compression,

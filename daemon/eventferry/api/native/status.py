@@ -11,10 +11,10 @@ from eventferry.api.auth import Requires
 from eventferry.api.native.shown import iso
 from eventferry.api.parts import Parts
 from eventferry.api.problems import Problem
-from eventferry.ledger import books, completeness, exports, log
+from eventferry.ledger import books, completeness, export_counts, log
 from eventferry.ledger.database import get_meta
 
-IsAdmin = Annotated[Key, Depends(Requires("admin"))]
+IsAdmin = Annotated[Key, Depends(Requires("admin", strict=True))]
 _DAY_MS = 86_400_000
 
 
@@ -59,7 +59,7 @@ def add_to(routes: APIRouter, parts: Parts) -> None:
         now, sources = clock.now_ms(), parts.sources()
         with parts.ledger.read() as tx:
             looked = {each.name: completeness.looked_ms(tx, each.id) for each in sources.values()}
-            counts = exports.counts(tx, now - _DAY_MS)
+            counts = export_counts.counts(tx, now - _DAY_MS)
             return Status(
                 version=__version__,
                 instance=parts.config.instance,

@@ -1,0 +1,29 @@
+"""Tries what exports need: room to write to, and the packages of their forms."""
+
+import importlib.util
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from eventferry.cli.wording import plural, size
+from eventferry.config import Config
+
+if TYPE_CHECKING:
+    from eventferry.cli.check import Steps
+
+
+def check_exports(config: Config, steps: "Steps") -> None:
+    """Tell whether exports can be made; nothing where the pull side is off."""
+    if not config.pull.enabled:
+        return
+    folder = config.exports.folder(config.state_dir)
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        steps.bad(f"exports {folder} cannot be written to; give it to the user that the service runs as", 78)
+    else:
+        enabled = [each for each in config.exports.schedules if each.enabled]
+        planned = f", {plural(len(enabled), 'schedule')}" if enabled else ""
+        steps.ok(f"exports {folder} can be written to, {size(shutil.disk_usage(above).free)} free{planned}")
+    for schedule in config.exports.schedules:
+        if schedule.enabled and schedule.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
+            steps.bad(f"exports {schedule.name}: Parquet needs a package: pip install 'eventferry[parquet]'", 78)

@@ -1,0 +1,55 @@
+"""What `status` and `check` say about exports, where the pull side is on."""
+
+import json
+
+import pytest
+from tests.builders import Ferry
+from typer.testing import CliRunner
+
+from eventferry import app
+from eventferry.cli.program import program
+from eventferry.exports import requests
+from eventferry.exports.model import Selection
+from eventferry.exports.wanted import Wanted
+
+
+@pytest.fixture
+def ferry(tmp_path):
+    with Ferry(tmp_path) as ferry:
+        ferry.top["pull"] = {"enabled": True}
+        yield ferry
+
+
+def run(ferry: Ferry, *command: str):
+    return CliRunner().invoke(program, ["--config", str(ferry.path), *command])
+
+
+def test_status_counts_the_exports_in_one_line(ferry):
+    """Those that wait and run, and what is kept; programs get the same."""
+    ferry.open()
+    requests.create(app.build_desk(ferry.ledger, ferry.config), None, Wanted(Selection()))
+    assert "Exports 1 queued, 0 running; 0 bytes kept" in run(ferry, "status").output
+    shown = json.loads(run(ferry, "status", "--json").output)["exports"]
+    assert shown == {"queued": 1, "running": 0, "failed": 0, "bytes": 0}
+
+
+def test_without_the_pull_side_nothing_is_said_of_exports(ferry):
+    """Not even that there are none."""
+    ferry.top["pull"] = {"enabled": False}
+    ferry.open()
+    assert "Exports" not in run(ferry, "status").output
+    assert json.loads(run(ferry, "status", "--json").output)["exports"] is None
+    assert "exports" not in run(ferry, "check").output
+
+
+def test_check_tries_the_folder_of_exports(ferry):
+    """And names the schedules; a file in its place is a mistake."""
+    ferry.top["exports"] = {"schedules": [{"name": "nightly", "cron": "0 1 * * *"}]}
+    ferry.save()
+    output = run(ferry, "check").output
+    assert "exports" in output
+    assert "1 schedule" in output
+    (ferry.home / "file").touch()
+    ferry.top["exports"] = {"directory": str(ferry.home / "file")}
+    ferry.save()
+    assert "cannot be written to" in run(ferry, "check").output
