@@ -49,9 +49,12 @@ def main(count: int) -> None:
         with ledger.write() as tx:
             _, token = keys.create_key(tx, name="bench", owner="bench", scopes=["events"])
         ledger.close()
-        server = subprocess.Popen([EVENTFERRY, "--config", config, "serve"], stderr=subprocess.DEVNULL)
+        server = subprocess.Popen([EVENTFERRY, "--config", config, "serve"], stderr=(home / "log").open("wb"))
         try:
             _measure(server.pid, f"http://127.0.0.1:{port}", token, count)
+        except BaseException:
+            print((home / "log").read_text()[-2000:])
+            raise
         finally:
             server.terminate()
             server.wait(30)

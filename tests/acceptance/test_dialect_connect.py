@@ -246,12 +246,13 @@ def test_an_export_to_s3_is_created_monitored_and_uploaded(tmp_path: Path) -> No
     before = clock.now_ms() // 1000 * 1000
     with with_store(tmp_path) as (site, store):
         token = site.key(scopes=["exports"])
-        made = post(site, token, to_s3(store, {"filter": {"product": "apple"}}))
+        path = f"{store.endpoint.rstrip('/')}/my-bucket/my%20exports/"
+        made = post(site, token, to_s3(store, {"filter": {"product": "apple"}}, s3Path=path))
         assert (made.status_code, made.content) == (201, b"")
         location = made.headers["Location"]
         assert location.startswith(f"{site.url}/events/purchases/export/")
         shown = monitored(site, token, location)
-        file = store.folder / "my-bucket" / "exports" / shown["filename"]
+        file = store.folder / "my-bucket" / "my exports" / shown["filename"]
         assert [json.loads(each)["n"] for each in file.read_bytes().splitlines()] == [1, 2]
         assert file.read_bytes() == b"".join(PURCHASES.splitlines(keepends=True)[:2])
         size = file.stat().st_size
@@ -331,9 +332,7 @@ def test_more_than_1_000_000_events_fail_with_the_reason(tmp_path: Path, monkeyp
         token = site.key()
         shown = monitored(site, token, post(site, token, to_s3(store)).headers["Location"])
         assert list((store.folder / "my-bucket").rglob("*.json")) == []
-        few = monitored(site, token, post(site, token, to_s3(store, {"filter": {"n": {"gt": 1}}})).headers["Location"])
     assert shown["status"] == "Failed" and "3" in shown["error"]
-    assert few["status"] == "Complete"
 
 
 def test_a_cancelled_export_is_failed(tmp_path: Path) -> None:

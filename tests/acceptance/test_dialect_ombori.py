@@ -218,6 +218,16 @@ def test_links_are_signed(site, token):
     refused(download(site, url.replace(shown["id"], other)), 403)
 
 
+def test_the_output_opens_for_the_key_as_well(site, token):
+    """In place of a link; another tenant's key finds nothing."""
+    shown = done(site, site.post(JOBS, json=job(), token=token), token)
+    path = shown["downloadUrl"].removeprefix(site.url).partition("?")[0]
+    assert len(site.get(path, token=token).content) == shown["fileSize"]
+    assert site.request("HEAD", path, token=token).headers["content-length"] == str(shown["fileSize"])
+    refused(site.get(path, token=site.key(scopes=["exports"], tenants=["umbra"])), 404)
+    refused(site.get(path.replace(".parquet", ".zip"), token=token), 404)
+
+
 def test_a_link_expires_and_a_new_view_has_a_new_one(tmp_path):
     """An old link says that it is old; the job still has its output."""
     with served(tmp_path, events=EVENTS, sources=BY_TENANT, exports={"link_life": "1s"}) as site:

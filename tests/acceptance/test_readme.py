@@ -1,6 +1,7 @@
 """The README's set-up: its commands, run as they stand, on a machine with a real systemd."""
 
 import gzip
+import json
 import os
 import re
 import tomllib
@@ -73,6 +74,25 @@ def test_own_data_is_delivered_by_the_readmes_commands(machine: RealSystemd) -> 
     put(first.with_name("later.gz"), b'{"event_timestamp":1706695200001,"n":2}\n')
     wait_for(lambda: len(delivered(machine)) == 2, "the later file is delivered", 40)
     assert machine.show("eventferry.service", "ActiveState") == "active"
+
+
+@pytest.mark.systemd
+def test_events_are_answered_by_the_readmes_commands(machine: RealSystemd) -> None:
+    """With the pull side switched on, the commands that follow end with the events of the day."""
+    event = b'{"event_timestamp":1706695200000,"n":1}\n'
+    first = machine.path("/srv/events/2024/01/31/10/events.gz")
+    first.parent.mkdir(parents=True)
+    put(first, event)
+    for command in commands("Your own data")[1:]:
+        machine.run("sh", "-c", f"PATH=/usr/local/bin:$PATH; {command}")
+    config = machine.path("/etc/eventferry/config.toml")
+    config.write_text(f"{config.read_text()}\n[pull]\nenabled = true\n")
+    *ready, key, ask = commands("Asking for events")
+    for command in ready:
+        machine.run("sh", "-c", f"PATH=/usr/local/bin:$PATH; {command}")
+    wait_for(lambda: machine.show("eventferry-api.service", "ActiveState") == "active", "the server is up", 40)
+    answer = machine.run("sh", "-c", f"PATH=/usr/local/bin:$PATH; {key}; {ask}").stdout
+    assert json.loads(answer) == [json.loads(event)]
 
 
 def edit(path: Path, line: str, more: str) -> None:

@@ -89,7 +89,8 @@ class Requires:
     """A dependency that gives the key of the request: `key: Annotated[Key, Depends(Requires("exports"))]`.
 
     `ways` are tried in order. `check` may refuse what the key alone does not show, such as a user name that is not the
-    owner's, by returning False. `strict` refuses unknown query parameters, once the key is known. Raises Problem: 401 without a valid key, 403 without the scope, 429 above a limit.
+    owner's, by returning False. `strict` refuses unknown query parameters, once the key is known. Raises Problem: 401
+    without a valid key, 403 without the scope, 429 above a limit.
     """
 
     def __init__(

@@ -24,7 +24,6 @@ OPERATORS = {
     "missing": "is missing",
 }
 KINDS = {"auto": "Detect", "text": "Text", "number": "Number", "boolean": "True / false"}
-MATCHES = {"all": "all", "any": "any"}
 
 _WITHOUT_VALUE = ("exists", "missing")
 _OF_TEXT = ("starts_with", "ends_with", "regex")

@@ -1,5 +1,6 @@
 """Who is signed in: the session cookie, the key behind it, and the tokens that tie a form to it."""
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ LACKS_SCOPE = "lacks-scope"  # the kind of a problem
 _SESSION: Final = "session"  # names of cookies
 _VISIT: Final = "visit"
 _SIGNED, _FORM, _SIGN_IN = "console-session", "console-form", "console-sign-in"  # purposes of signatures
+_MADE_HERE = re.compile(r"[A-Za-z0-9_-]{24}", re.ASCII)
 _STRANGER = "sign in to see this page"
 _FORGED = "this form was not sent from a page of this session; go back, reload the page and send it again"
 
@@ -101,7 +103,7 @@ def visit_token(request: Request, response: Response) -> str:
     """The token of the sign-in form, bound to a cookie of this browser, which is set with the response if need be."""
     parts = parts_of(request)
     visit = request.cookies.get(_name(parts, _VISIT), "")
-    if not 16 <= len(visit) <= 64:
+    if not _MADE_HERE.fullmatch(visit):
         visit = secrets.token_urlsafe(18)
     _set(parts, response, _VISIT, visit, LIFE_SECONDS)
     return parts.keyring.sign(_SIGN_IN, visit.encode())

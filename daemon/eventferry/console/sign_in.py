@@ -70,6 +70,10 @@ def _form(request: Request, status: int, next: str, *, note: str = "", mistake: 
     return page
 
 
+def is_inside(path: str) -> bool:
+    """Whether it is a page that signing in may lead to; the console's own only."""
+    return _INSIDE.fullmatch(path) is not None
+
+
 def _inside(next: str) -> str:
-    """A page of the console, whatever was asked for: nobody is led elsewhere."""
-    return next if _INSIDE.fullmatch(next) else HOME
+    return next if is_inside(next) else HOME

@@ -52,7 +52,7 @@ def _to_sign_in(request: Request) -> Response:
         return PlainTextResponse("signed out", 401)  # the script then asks for the whole page
     said = "&said=ended" if sessions.had_one(request) else ""
     there = request.url.path.removeprefix(pages.PREFIX) if request.method == "GET" else ""
-    return pages.go_to(request, f"/sign-in?next={there if there.startswith('/exports') else ''}{said}")
+    return pages.go_to(request, f"/sign-in?next={there if sign_in.is_inside(there) else ''}{said}")
 
 
 SURFACE = Surface("console", (pages.PREFIX,), _build, _shape)

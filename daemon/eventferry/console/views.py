@@ -16,7 +16,7 @@ LABELS = {
     "cancelled": "Cancelled",
     "expired": "Expired",
 }
-FORMATS = {"csv": "CSV", "ndjson": "NDJSON", "json": "JSON", "parquet": "Parquet"}
+_FORMATS = {"csv": "CSV", "ndjson": "NDJSON", "json": "JSON", "parquet": "Parquet"}
 _PACKED = {"gzip": "gzip", "zstd": "zstd"}
 _LONGEST_FILTER = 160
 
@@ -111,7 +111,7 @@ def _origin(row: ExportRow) -> str:
 
 def _format(output: Any) -> str:
     packed = _PACKED.get(output["compression"])
-    return " · ".join([FORMATS[output["format"]], *([packed] if packed else [])])
+    return " · ".join([_FORMATS[output["format"]], *([packed] if packed else [])])
 
 
 def _scope(data: Any) -> str:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -83,7 +83,7 @@ class Cancelled:
 class Failure:
     """Why there are no files, in a sentence for people: store, missing, limit, disk or disk_full.
 
-    `retryable`: the same may succeed later, with a new plan.
+    `retryable`: the same may succeed later, with a new plan where that is gone from the work folder.
     """
 
     kind: str
@@ -109,6 +109,8 @@ def run_export(spec: TaskSpec) -> Made | Cancelled | Failure:
     except Stopped:
         result: Cancelled | Failure = Cancelled()
     except Missing as error:
+        with suppress(OSError):
+            (spec.work / PLAN).unlink()  # a new one may know a version of the file that has its bytes
         result = Failure("missing", str(error), retryable=not error.is_final)
     except StoreError as error:
         return Failure("store", str(error), retryable=True)  # what is safe stays for the next attempt

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import pickle
 import random
 import shutil
@@ -301,6 +302,22 @@ def test_a_vanished_file_fails_the_export_and_a_store_that_is_away_does_not(ferr
     assert (result.kind, result.retryable) == ("missing", False)
     assert "b.gz of source events" in result.sentence
     assert "7 events" in result.sentence
+
+
+def test_a_touched_file_is_read_with_the_next_plan(ferry):
+    path = ferry.put("2026/01/02/03/a.gz", events(10))
+    ferry.open().index()
+    os.utime(path, (path.stat().st_mtime - 1000,) * 2)
+    spec = prepare(ferry, "touched", Output("csv"))
+    result = run_export(spec)
+    assert isinstance(result, Failure)
+    assert (result.kind, result.retryable) == ("missing", True)
+    assert not (spec.work / PLAN).exists()
+    ferry.index(full=True)
+    sources = readables(ferry.ledger, ferry.config.sources)
+    write_plan(spec.work / PLAN, plan(ferry.ledger, sources, spec.selection, spec.as_of))
+    assert isinstance(run_export(spec), Made)
+    assert read_back(spec) == list(range(10))
 
 
 def test_parquet_without_its_extra_says_what_to_install(store, monkeypatch):

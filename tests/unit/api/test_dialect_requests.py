@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from eventferry.api.dialects import connect_request, keen_request
 from eventferry.api.dialects.json_text import NotJson, read_json
 from eventferry.api.problems import Problem
+from eventferry.exports.destination import target_of
 from eventferry.exports.egress import Egress
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -105,3 +106,20 @@ def test_a_destination_shows_no_credential() -> None:
     asked = connect_request.parse_body(json.dumps(body).encode(), EGRESS)
     assert "hunter2" not in repr(asked) and "hunter2" not in repr(asked.destination("x"))
     assert asked.destination("x").url == "s3://bucket/a b%/"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "s3://bucket/a b%/ü/",
+        "https://bucket.s3.eu-central-1.amazonaws.com/a%20b/",
+        "http://127.0.0.1:9000/bucket/a%20b%2525/%C3%BC/",
+        "http://127.0.0.1:9000/bucket",
+    ],
+)
+def test_the_daemon_sends_to_the_very_place_that_was_written(path: str) -> None:
+    """What the destination keeps is read back as the same bucket, folder, store and region."""
+    egress = Egress(["127.0.0.1:9000"])
+    body = {"s3Path": path, "s3AccessKeyId": "AKID", "s3SecretAccessKey": "hunter2"}
+    asked = connect_request.parse_body(json.dumps(body).encode(), egress)
+    assert target_of(asked.destination("x").to_data(), egress) == asked.place

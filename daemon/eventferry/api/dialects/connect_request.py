@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
 from eventferry.api.dialects.json_text import NotJson, read_json
 from eventferry.api.problems import Mistake, Problem
@@ -67,10 +66,8 @@ class AskedToS3:
 
     def destination(self, name: str) -> S3:
         """The object of that name at the place."""
-        # Below an endpoint it will be read as a URL, where a blank is %20.
-        prefix = quote(self.place.prefix) if self.place.endpoint else self.place.prefix
         return S3(
-            url=f"s3://{self.place.bucket}/{prefix}",
+            url=f"s3://{self.place.bucket}/{self.place.prefix}",
             access_key=self.access_key,
             secret_key=self.secret_key,
             endpoint=self.place.endpoint,
