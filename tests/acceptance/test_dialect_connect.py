@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from tests.acceptance.announced import announce
 from tests.builders import wait_until
 from tests.served import Site, served
@@ -536,12 +537,14 @@ def test_a_failure_of_the_server_is_500_with_a_message(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(connect.inline, "gather", fail)
     monkeypatch.setattr(connect.requests, "create", fail)
-    with shop(tmp_path) as site:
+    with shop(tmp_path) as site, capture_logs() as logged:
         token = site.key()
         body = {"query": {}, "s3Path": "s3://bucket/", "s3AccessKeyId": "a", "s3SecretAccessKey": NOT_TELLING}
         for answer in (export(site, token), post(site, token, body)):
             assert (answer.status_code, list(answer.json())) == (500, ["errorMessage"])
             assert str(tmp_path) not in answer.text and NOT_TELLING not in answer.text
+    assert [each["event"] for each in logged].count("request.failed") == 2
+    assert NOT_TELLING not in str(logged)
 
 
 def test_what_the_server_cannot_do_is_told_in_a_message(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def _require_extra() -> None:
     from importlib.util import find_spec
 
     missing = [
-        name for name in ("fastapi", "uvicorn", "jinja2", "multipart", "cryptography") if find_spec(name) is None
+        name for name in ("fastapi", "uvicorn", "jinja2", "cryptography") if find_spec(name) is None
     ]
     if missing:
         raise UsageError(

@@ -17,7 +17,7 @@ PATIENCE_MS = 3_600_000
 FIRST_PAUSE_MS = 5_000
 LONGEST_PAUSE_MS = 300_000
 
-DISK_FULL = "exports.disk_full"
+DISK_FULL = "exports.stalled"
 
 logger = get_logger()
 

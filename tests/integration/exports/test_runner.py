@@ -247,7 +247,7 @@ def test_a_folder_that_cannot_be_written_puts_exports_off_and_tells_people(works
         works.runner.tick()
     assert look(works.desk, row).state == "queued"
     with works.desk.ledger.read() as tx:
-        assert [each.cause for each in alerts.open_conditions(tx)] == ["exports.disk_full"]
+        assert [each.cause for each in alerts.open_conditions(tx)] == ["exports.stalled"]
     with works.desk.ledger.write() as tx:
         exports.put_back(tx, row.id)
     assert works.until(row).state == "complete"
