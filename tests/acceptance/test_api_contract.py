@@ -24,7 +24,7 @@ def test_whatever_is_asked_the_answer_is_one_that_the_document_names(tmp_path):
         (tmp_path / "openapi.json").write_text(json.dumps(document()))
         command = [program, "run", str(tmp_path / "openapi.json"), "--url", site.url, "--checks", CHECKS]
         command += ["--header", f"Authorization: Bearer {token}", "--header", f"X-Api-Key: {token}"]
-        command += ["--header", "X-Project-Id: default", "--phases", "coverage,fuzzing", "--workers", "2"]
+        command += ["--header", "X-Project-Id: default", "--phases", "coverage,fuzzing", "--workers", "1"]
         command += ["--max-examples", "4", "--seed", "1", "--generation-database", "none", "--no-color"]
         command += ["--warnings", "off", "--suppress-health-check", "all"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=170, cwd=tmp_path)

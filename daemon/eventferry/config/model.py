@@ -138,6 +138,8 @@ class Config(Table):
                 del source["interval"]
             if not source["url"].startswith("s3://"):
                 del source["s3"]
+        if self.exports.bucket_spec() is None:
+            del data["exports"]["s3"]
         for table in (*data["sinks"], *data["alerts"]["channels"]):
             table |= table.pop("options")
         return data

@@ -4,13 +4,13 @@ import datetime as dt
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
 from eventferry import clock
 from eventferry.config.endpoints import parse_endpoint_rule
 from eventferry.config.fields import (
-    AbsolutePath,
     Count,
     CronText,
     FieldPaths,
@@ -25,6 +25,7 @@ from eventferry.config.fields import (
     nested_problem,
 )
 from eventferry.config.sink import Filter
+from eventferry.config.source import S3Options
 from eventferry.query import QueryError
 from eventferry.query.timeframe import parse_native
 
@@ -37,6 +38,33 @@ def _list_of_one(value: Any) -> Any:
 
 
 Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_list_of_one)]
+
+
+def _exports_place(value: Any) -> Path | str:
+    """An absolute path, or `s3://bucket/prefix` without a slash at its end."""
+    remedy = 'write an absolute path such as "/srv/exports", or "s3://bucket/prefix"'
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError(f"{value!r} is not a place for exports; {remedy}")
+    text = str(value)
+    if text.startswith("/"):
+        return Path(text)
+    if "://" not in text:
+        raise ValueError(f"{text!r} is a relative path, and a service has no directory of its own; {remedy}")
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a URL; {remedy}") from None
+    if "@" in url.netloc:
+        raise ValueError(f"'{url.scheme}://…' holds credentials; they belong to [exports.s3]; {remedy}")
+    if url.scheme != "s3" or not url.netloc or url.query or url.fragment:
+        raise ValueError(f"{text!r} is not a place that exports can be put to; {remedy}")
+    prefix = url.path.strip("/")
+    if not text.isprintable() or (prefix and {"", ".", ".."} & {*prefix.split("/")}):
+        raise ValueError(f"{text!r}: the prefix holds an empty step, `.`, `..` or a control character; {remedy}")
+    return f"s3://{url.netloc}/{prefix}".rstrip("/")
+
+
+ExportsPlace = Annotated[Path | str, PlainValidator(_exports_place), PlainSerializer(str)]
 
 
 class PullConfig(Table):
@@ -108,7 +136,7 @@ class ScheduleConfig(Table):
 class ExportsConfig(Table):
     """Export jobs: how many, how large, how long."""
 
-    directory: AbsolutePath | None = None  # None: exports in state_dir
+    directory: ExportsPlace | None = None  # of finished exports, also s3://bucket/prefix; None: exports in state_dir
     workers: Annotated[Count, Field(le=64)] = 1  # jobs at work at once, each in a process of its own
     running_per_key: Count = 2
     queued_per_key: Count = 20
@@ -119,6 +147,13 @@ class ExportsConfig(Table):
     allow_endpoints: Texts = ()  # hosts or networks of one's own that a requester's store or webhook may be at
     mail_through: OptionalSlug = None  # the name of an e-mail channel of [alerts]; None: the first one
     schedules: tuple[ScheduleConfig, ...] = ()
+    s3: S3Options = S3Options()  # goes with an s3:// directory
+
+    @model_validator(mode="after")
+    def _check_s3(self) -> "ExportsConfig":
+        if self.s3 != S3Options() and self.bucket_spec() is None:
+            raise nested_problem([(("s3",), "goes with an s3:// directory only; remove it, or write such a directory")])
+        return self
 
     @field_validator("allow_endpoints")
     @classmethod
@@ -128,5 +163,11 @@ class ExportsConfig(Table):
         return texts
 
     def folder(self, state_dir: Path) -> Path:
-        """Where finished exports lie."""
-        return self.directory or state_dir / "exports"
+        """Where exports are made, and where finished ones lie unless they go to a bucket."""
+        return self.directory if isinstance(self.directory, Path) else state_dir / "exports"
+
+    def bucket_spec(self) -> tuple[str, dict[str, Any]] | None:
+        """The URL of the bucket that finished exports go to, and the options that open it, secrets in clear."""
+        if not isinstance(self.directory, str):
+            return None
+        return self.directory, self.s3.model_dump(exclude_defaults=True)

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,15 +49,9 @@ def upload(
     Raises UploadFailed with a sentence for the requester, UploadCancelled, TargetRefused; ConfigError without boto3.
     """
     client = open_client(target, credentials, egress)
-    sent = 0
+    places = ((path, {"Bucket": target.bucket, "Key": target.key(name)}) for path, name in files)
     try:
-        _clear_leftovers(client, note)
-        for path, name in files:
-            place = {"Bucket": target.bucket, "Key": target.key(name)}
-            with contextlib.closing(_put(client, place, path, part_bytes, cancelled, note)) as taken_parts:
-                for taken in taken_parts:
-                    sent += taken
-                    progress(sent)
+        put_files(client, places, progress=progress, cancelled=cancelled, note=note, part_bytes=part_bytes)
     except EgressRefused as error:
         raise explain_upload(error, target) from None
     except (EventferryError, MemoryError):
@@ -70,6 +64,28 @@ def upload(
         raise explain_upload(error, target) from None  # its text may quote headers and identities
     finally:
         close_client(client)
+
+
+def put_files(
+    client: Any,
+    files: Iterable[tuple[Path, dict[str, str]]],
+    *,
+    progress: Callable[[int], None],
+    cancelled: Callable[[], bool],
+    note: Path | None,
+    part_bytes: int = PART_BYTES,
+) -> None:
+    """The same through an S3 client for each (file, place); a place is Bucket, Key and what all requests are to have.
+
+    Raises UploadCancelled, UploadFailed, OSError for a file that cannot be read, and what the client raises.
+    """
+    sent = 0
+    _clear_leftovers(client, note)
+    for path, place in files:
+        with contextlib.closing(_put(client, place, path, part_bytes, cancelled, note)) as taken_parts:
+            for taken in taken_parts:
+                sent += taken
+                progress(sent)
 
 
 def _put(

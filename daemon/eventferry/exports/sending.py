@@ -1,7 +1,7 @@
 """Sends the files of an export to its requester's store, as a task of a process of its own."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def send_files(spec: SendSpec) -> Sent | Failure:
             S3Credentials(**json.loads(secret)),
             _paths(spec, renamed),
             egress,
-            progress=_Teller(spec),
+            progress=SendProgress(spec.work, spec.files),
             cancelled=(spec.work / CANCEL).exists,
             note=spec.folder / spec.export_id / ".upload",  # outlives the process, and goes with the export
         )
@@ -70,13 +70,13 @@ def _paths(spec: SendSpec, renamed: tuple[FileRow, ...]) -> list[tuple[Path, str
     return found if len(found) == 1 else [*found, (folder / MANIFEST, MANIFEST)]
 
 
-class _Teller:
-    """Writes down how much the store has taken, at most twice a second."""
+class SendProgress:
+    """Writes down in the work folder how much of the files a store has taken, at most twice a second."""
 
-    def __init__(self, spec: SendSpec) -> None:
-        self._path = spec.work / PROGRESS
-        self._events = sum(each.events for each in spec.files)
-        self._bytes = sum(each.bytes for each in spec.files)
+    def __init__(self, work: Path, files: Sequence[FileRow]) -> None:
+        self._path = work / PROGRESS
+        self._events = sum(each.events for each in files)
+        self._bytes = sum(each.bytes for each in files)
         self._told = float("-inf")
 
     def __call__(self, sent: int) -> None:

@@ -54,6 +54,7 @@ class ExportRow:
     finished_ms: int | None
     expires_ms: int | None
     deleted_ms: int | None
+    place: str | None
     idempotency_key: str | None
     request_digest: str | None
     schedule: str | None
@@ -241,9 +242,21 @@ def expire(tx: sa.Connection, export_id: str) -> None:
 
 
 def with_files(tx: sa.Connection) -> set[str]:
-    """The exports whose files must stay on the disk: those under way, and complete ones that are not deleted."""
-    kept = _e.state.in_(UNDER_WAY) | ((_e.state == "complete") & _e.deleted_ms.is_(None))
+    """The exports whose files must stay on the disk: those under way, and complete ones that lie there."""
+    kept = _e.state.in_(UNDER_WAY) | ((_e.state == "complete") & _e.deleted_ms.is_(None) & _e.place.is_(None))
     return set(tx.execute(sa.select(_e.id).where(kept)).scalars())
+
+
+def set_place(tx: sa.Connection, export_id: str, place: str | None) -> None:
+    """Objects of the export may lie there from now on; None: they do not any more."""
+    tx.execute(sa.update(t.exports).where(_e.id == export_id).values(place=place))
+
+
+def with_needless_objects(tx: sa.Connection, place: str) -> list[str]:
+    """The exports that have none to have, and of which objects may lie at that place, oldest first."""
+    kept = _e.state.in_(UNDER_WAY) | ((_e.state == "complete") & _e.deleted_ms.is_(None))
+    needless = sa.select(_e.id).where(_e.place == place, sa.not_(kept)).order_by(_e.seq)
+    return list(tx.execute(needless).scalars())
 
 
 def files(tx: sa.Connection, export_id: str) -> list[FileRow]:

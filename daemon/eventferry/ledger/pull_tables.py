@@ -73,6 +73,7 @@ exports = Table(
     Column("finished_ms", BigInteger),
     Column("expires_ms", BigInteger),  # when its files go; set when it completes
     Column("deleted_ms", BigInteger),
+    Column("place", Text),  # of its files: s3://bucket/prefix, while objects may lie there; None: the folder of exports
     Column("idempotency_key", Text),
     Column("request_digest", Text),  # of what came with that key
     Column("schedule", Text),

@@ -132,7 +132,7 @@ class S3Store:
 
     def _client(self) -> Any:
         with _explained(f"connecting to {self.root}"):
-            return _connect(self._options)
+            return connect(self._options)
 
 
 class S3Reader(io.RawIOBase):
@@ -215,8 +215,11 @@ def _explained(action: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=16)
-def _connect(options: S3Options) -> Any:
-    """One client per set of options and process: making one takes 100 ms, using one is thread-safe."""
+def connect(options: S3Options) -> Any:
+    """One client per set of options and process: making one takes 100 ms, using one is thread-safe.
+
+    Raises ConfigError where boto3 is missing, and what the SDK raises.
+    """
     boto3 = _import_boto3()
     from botocore import UNSIGNED
     from botocore.config import Config

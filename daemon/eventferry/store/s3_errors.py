@@ -1,5 +1,6 @@
 """Says what an error of S3 means and what the operator does about it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from eventferry.errors import StoreError
@@ -38,18 +39,20 @@ _BY_CLASS = {
 }
 
 
-def explain(error: BaseException, action: str) -> StoreError:
+def explain(error: BaseException, action: str, remedies: Mapping[str, str] | None = None) -> StoreError:
     """A StoreError that names the action, the store's code and the remedy; none of the server's own text.
 
-    The server's text is left out as it may quote headers and identities.
+    The server's text is left out as it may quote headers and identities. `remedies`, by code or class, go before
+    those for a source.
     """
+    own = remedies or {}
     answer: dict[str, Any] | None = getattr(getattr(error, "backend_error", error), "response", None)
     if isinstance(answer, dict):
         code = str(answer.get("Error", {}).get("Code", "unknown"))
-        remedy = _REMEDIES.get(code, "see the store's documentation of this code")
+        remedy = own.get(code) or _REMEDIES.get(code, "see the store's documentation of this code")
         return StoreError(f"{action}: {code}; {remedy}")
     kind = type(error).__name__
     for name in (cls.__name__ for cls in type(error).__mro__):
-        if name in _BY_CLASS:
-            return StoreError(f"{action}: {_BY_CLASS[name]}")
+        if remedy := own.get(name) or _BY_CLASS.get(name, ""):
+            return StoreError(f"{action}: {remedy}")
     return StoreError(f"{action}: failed with {kind}; it is tried again later")

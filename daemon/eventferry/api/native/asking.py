@@ -17,7 +17,7 @@ Name = Annotated[str, Query(min_length=1, max_length=200)]
 Text = Annotated[str | None, Query(min_length=1, max_length=200)]
 Filter = Annotated[
     str | None,
-    Query(max_length=60_000, description='JSON in the native form: [{"field": "event_type", "eq": "pageView"}]'),
+    Query(max_length=16_000, description='JSON in the native form: [{"field": "event_type", "eq": "pageView"}]'),
 ]
 Day = Annotated[str | None, Query(max_length=40, description="A day, 2026-01-02, in the timezone.")]
 Start = Annotated[str | None, Query(max_length=40, description="ISO 8601, inclusive.")]
@@ -26,7 +26,7 @@ Timeframe = Annotated[
     str | None, Query(max_length=1000, description='A word such as yesterday or last_7_days, or JSON: {"start": …}')
 ]
 Zone = Annotated[str | None, Query(max_length=100, description="An IANA name; UTC where there is none.")]
-Several = Annotated[list[Name], Query(max_length=100)]
+Several = Annotated[list[Name], Query(max_length=20)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ FORMATS: tuple[Written, ...] = ("json", "ndjson", "csv")
 MayRead = Annotated[Key, Depends(Requires("events", strict=True))]
 Format = Annotated[Written | None, Query(description="Without it the Accept header decides, then json.")]
 Fields = Annotated[
-    list[Annotated[str, Query(min_length=1, max_length=1000)]],
-    Query(max_length=1000, description="Only these fields, dotted paths, repeated or with commas between them."),
+    list[Annotated[str, Query(min_length=1, max_length=2000)]],
+    Query(max_length=20, description="Only these fields, dotted paths, repeated or with commas between them."),
 ]
 _HEADERS = {
     "X-Total": {

@@ -89,6 +89,7 @@ def upgrade() -> None:
     sa.Column('finished_ms', sa.BigInteger(), nullable=True),
     sa.Column('expires_ms', sa.BigInteger(), nullable=True),
     sa.Column('deleted_ms', sa.BigInteger(), nullable=True),
+    sa.Column('place', sa.Text(), nullable=True),
     sa.Column('idempotency_key', sa.Text(), nullable=True),
     sa.Column('request_digest', sa.Text(), nullable=True),
     sa.Column('schedule', sa.Text(), nullable=True),
