@@ -72,6 +72,12 @@ bench: .venv/installed ## measure against decompression alone, a naive script an
 bench-short: .venv/installed ## the same in a few minutes, with wider limits
 	.venv/bin/python bench/run.py --short $(ARGS)
 
+.PHONY: bench-exports
+bench-exports: .venv/installed ## measure a million events exported, counted by DuckDB, and served
+	.venv/bin/python bench/exports.py
+	.venv/bin/python bench/exact.py
+	.venv/bin/python bench/events_endpoint.py
+
 .PHONY: lock
 lock: ## pin every dependency anew (needs uv); LOCK_ARGS=--upgrade for newer versions
 	$(call compile,dev,--extra dev)

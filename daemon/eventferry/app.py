@@ -17,6 +17,7 @@ from eventferry.alerts.policy import ChannelRule
 from eventferry.config import Config, SinkConfig, SourceConfig, load, redactor
 from eventferry.errors import ConfigError, LedgerBrokenError
 from eventferry.execution import make_executor
+from eventferry.exports.bucket import require_boto3
 from eventferry.exports.desk import Desk
 from eventferry.ledger import Ledger, alerts, log, open_ledger, sinks, sources
 from eventferry.ledger.lock import is_owned as is_owned
@@ -238,6 +239,8 @@ def build_desk(ledger: Ledger, config: Config) -> Desk:
     """Where exports are asked for: the same in the daemon and in the server. Raises ConfigError."""
     from eventferry.access.keyring import Keyring
 
+    if config.exports.bucket_spec() is not None:
+        require_boto3()
     return Desk(
         ledger=ledger,
         settings=config.exports,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from eventferry.cli.wording import plural, size
 from eventferry.config import Config
+from eventferry.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from eventferry.cli.check import Steps
@@ -24,6 +25,24 @@ def check_exports(config: Config, steps: "Steps") -> None:
         enabled = [each for each in config.exports.schedules if each.enabled]
         planned = f", {plural(len(enabled), 'schedule')}" if enabled else ""
         steps.ok(f"exports {folder} can be written to, {size(shutil.disk_usage(above).free)} free{planned}")
+    _check_bucket(config, steps)
     for schedule in config.exports.schedules:
         if schedule.enabled and schedule.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
             steps.bad(f"exports {schedule.name}: Parquet needs a package: pip install 'eventferry[parquet]'", 78)
+
+
+def _check_bucket(config: Config, steps: "Steps") -> None:
+    """Write, read and delete an object where finished exports go, if that is a bucket."""
+    spec = config.exports.bucket_spec()
+    if spec is None:
+        return
+    from eventferry.exports.bucket import Bucket, require_boto3
+
+    try:
+        require_boto3()
+        for said in Bucket.of(*spec).check():
+            steps.ok(f"exports {said}")
+    except ConfigError as error:
+        steps.bad(f"exports {error}", 78)
+    except StoreError as error:
+        steps.bad(f"exports {error}")

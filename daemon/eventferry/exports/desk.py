@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eventferry.config.pull import ExportsConfig
+from eventferry.exports.bucket import Bucket
 from eventferry.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -31,8 +32,14 @@ class Desk:
 
     @property
     def folder(self) -> Path:
-        """Where finished exports lie, one folder each, named by their id."""
+        """Where exports are made, one folder each, named by their id; where finished ones lie unless in `bucket`."""
         return self.settings.folder(self.state_dir)
+
+    @property
+    def bucket(self) -> Bucket | None:
+        """Where finished exports go; None where they stay in `folder`."""
+        spec = self.settings.bucket_spec()
+        return None if spec is None else Bucket.of(*spec)
 
     def page_of(self, export_id: str) -> str | None:
         """The export's page in the console; None where there is none."""

@@ -22,19 +22,25 @@ DISK_FULL = "exports.stalled"
 logger = get_logger()
 
 
-def complete(desk: Desk, export_id: str, files: list[FileRow]) -> bool:
-    """The export is complete with these files; False where it was cancelled meanwhile."""
+def complete(desk: Desk, export_id: str, files: list[FileRow], place: str | None = None) -> bool:
+    """The export is complete with these files; False where it was cancelled meanwhile.
+
+    `place`: the root of the bucket that they lie in; None: the folder of exports, or the requester's store.
+    """
     keep_ms = int(desk.settings.retention.total_seconds() * 1000)
     with desk.ledger.write() as tx:
         row = _still_wanted(tx, export_id)
         if row is None:
             return False
         exports.complete(tx, export_id, files, keep_ms=keep_ms)
+        exports.set_place(tx, export_id, place)
         export_notices.insert(tx, export_id, _addresses(row))
         if row.schedule is not None:
             told = f"The scheduled export {row.schedule} works again"
             alerts.close_condition(tx, schedule_cause(row.schedule), subject=told)
         alerts.close_condition(tx, DISK_FULL, subject="Exports find room on their disk again")
+        if place is not None:
+            alerts.close_condition(tx, BUCKET_FAILED, subject="Exports can be put into their bucket again")
     seconds = (clock.now_ms() - row.created_ms) / 1000
     events, size = sum(each.events for each in files), sum(each.bytes for each in files)
     logger.info("export.completed", export=export_id, events=events, bytes=size, files=len(files), seconds=seconds)
@@ -47,12 +53,19 @@ def fail(desk: Desk, export_id: str, reason: str) -> None:
         _fail(tx, export_id, reason)
 
 
-def fail_or_retry(desk: Desk, export_id: str, reason: str, *, disk_full: bool = False) -> None:
-    """Queue the export again after a pause, or, after an hour of trouble, give it up."""
+def fail_or_retry(desk: Desk, export_id: str, reason: str, kind: str = "") -> None:
+    """Queue the export again after a pause, or, after an hour of trouble, give it up.
+
+    `kind` as of a task's Failure: of disk_full and bucket the operator is told at once.
+    """
     now = clock.now_ms()
     with desk.ledger.write() as tx:
-        if disk_full:
-            _alert_disk(tx, desk, reason)
+        if kind == "disk_full":
+            said = "Exports find no room on their disk; they are tried again for an hour"
+            _alert(tx, DISK_FULL, said, reason, f"df -h {desk.folder}")
+        elif kind == "bucket":
+            said = "Exports cannot be put into their bucket; they are tried again for an hour"
+            _alert(tx, BUCKET_FAILED, said, reason, "eventferry check")
         row = _still_wanted(tx, export_id)
         if row is None:
             return
@@ -148,15 +161,9 @@ def _fail(tx: sa.Connection, export_id: str, reason: str) -> None:
         )
 
 
-def _alert_disk(tx: sa.Connection, desk: Desk, reason: str) -> None:
+def _alert(tx: sa.Connection, cause: str, subject: str, reason: str, command: str) -> None:
     alerts.open_condition(
-        tx,
-        cause=DISK_FULL,
-        level="error",
-        event=DISK_FULL,
-        subject="Exports find no room on their disk; they are tried again for an hour",
-        detail=reason,
-        command=f"df -h {desk.folder}",
+        tx, cause=cause, level="error", event=cause, subject=subject, detail=reason, command=command
     )
 
 

@@ -43,4 +43,4 @@ def keep_files(spec: KeepSpec) -> Sent | Cancelled | Failure:
         return Failure("bucket", str(error), retryable=True)
     except (UploadFailed, OSError) as error:
         return Failure("disk", f"the export's files cannot be read: {error}", retryable=True)
-    return Sent(spec.files)
+    return Sent(spec.files, spec.bucket.root)

@@ -7,8 +7,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,8 +15,11 @@ from eventferry.exports import folders, visibility
 from eventferry.exports.desk import Desk
 from eventferry.exports.destination import CREDENTIALS, target_of
 from eventferry.exports.egress import Egress, EgressRefused
+from eventferry.exports.finished import MANIFEST as MANIFEST
+from eventferry.exports.finished import OpenFile as OpenFile
+from eventferry.exports.finished import open_linked_file as open_linked_file
 from eventferry.exports.model import Selection
-from eventferry.exports.refusals import Conflict, Gone, NotFound, NotPossible, NotReady, TooMany
+from eventferry.exports.refusals import Conflict, NotFound, NotPossible, TooMany
 from eventferry.exports.s3_target import TargetRefused
 from eventferry.exports.wanted import S3, Requester, Wanted
 from eventferry.ledger import exports, log
@@ -26,8 +28,6 @@ from eventferry.logs import get_logger
 from eventferry.query.scope import ALL
 
 MOST_LETTERS = 10
-# Lists the files of an export with their counts and digests.
-MANIFEST = "manifest.json"
 # When a queue that is full is worth another try, seconds.
 RETRY_AFTER = 30
 
@@ -40,15 +40,6 @@ class Page:
 
     rows: list[ExportRow]
     next: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class OpenFile:
-    """A file of an export, open for reading from its start; whoever gets it closes it."""
-
-    row: FileRow
-    export: ExportRow
-    file: BinaryIO
 
 
 # -- asking for -------------------------------------------------------------------------------------------------------
@@ -255,32 +246,6 @@ def open_file(desk: Desk, key: Requester, export_id: str, name: str) -> OpenFile
     return open_linked_file(desk, export_id, name)
 
 
-def open_linked_file(desk: Desk, export_id: str, name: str) -> OpenFile:
-    """The same for whoever holds a link that was checked; MANIFEST is one, too. Raises NotFound, Gone and NotReady."""
-    with desk.ledger.read() as tx:
-        export = exports.get(tx, export_id)
-        if export is None or export.deleted_ms is not None:
-            raise NotFound(f"there is no export {export_id}")
-        found = {each.name: each for each in exports.files(tx, export_id)}.get(name)
-    if export.state == "expired":
-        raise Gone(f"the files of export {export_id} have expired; make it again")
-    if export.state != "complete":
-        raise NotReady(f"export {export_id} is {export.state}; there are no files to download")
-    if (found is None and name != MANIFEST) or export.destination["kind"] != "managed":
-        raise NotFound(f"export {export_id} has no file {name!r} here")
-    path = desk.folder / export_id / name
-    try:
-        return OpenFile(found or _manifest(path), export, path.open("rb"))
-    except FileNotFoundError:  # it expired or was deleted just now
-        raise Gone(f"the files of export {export_id} are gone; make it again") from None
-
-
-def _manifest(path: Path) -> FileRow:
-    """The manifest as a file: it lies beside those that it lists, and is none of them."""
-    content = path.read_bytes()
-    return FileRow(MANIFEST, 0, 0, len(content), hashlib.sha256(content).hexdigest())
-
-
 def _find(tx: sa.Connection, key: Requester, export_id: str) -> ExportRow:
     row = exports.get(tx, export_id)
     if row is None or row.deleted_ms is not None or not visibility.may_see(key, row.scope, row.key_filter):
@@ -307,7 +272,7 @@ def delete(desk: Desk, key: Requester, export_ids: str | Sequence[str]) -> None:
             _find(tx, key, each)
         for each in ids:
             exports.delete(tx, each)
-    for each in ids:
-        with contextlib.suppress(OSError):  # the daemon's next sweep tries again
+    for each in ids:  # objects in a bucket go with the daemon's next sweep: it is not waited for a store here
+        with contextlib.suppress(OSError):  # the same sweep tries again
             folders.remove(desk.folder, each)
         logger.info("export.deleted", export=each)

@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventferry import clock
 from eventferry.execution import make_executor
@@ -27,7 +27,7 @@ from eventferry.logs import get_logger
 if TYPE_CHECKING:
     from eventferry.exports.journal import MadeFile
 
-# Of an export to a requester's store: how much of its progress is making the files; the rest is sending them.
+# Of an export that is put into a store: how much of its progress is making the files; the rest is sending them.
 MAKING_PERCENT = 80
 # A stop gives transfers under way so long to abort, so that nothing half remains in the requester's store.
 ABORT_SECONDS = 1.5
@@ -79,6 +79,11 @@ class Runner:
             self._begin_what_can()
             self._rest()
 
+    def at_work(self) -> set[str]:
+        """The exports that have a process, also one that is about to end."""
+        with self._lock:
+            return {slot.task.row.id for slot in self._slots if slot.task is not None}
+
     def expire(self) -> None:
         """Remove files whose time is over, and those of exports that no longer exist."""
         expiry.expire(self._desk, self._lock)
@@ -106,7 +111,7 @@ class Runner:
             self._collect(slot, task)
         elif (said := task.progress()) is not None:
             percent = said.percent
-            if row.destination["kind"] != "managed":
+            if self._is_sent(row):
                 sent = MAKING_PERCENT + percent * (100 - MAKING_PERCENT) // 100
                 percent = percent * MAKING_PERCENT // 100 if task.stage == "making" else sent
             with self._desk.ledger.write() as tx:
@@ -137,17 +142,19 @@ class Runner:
             self._begin_anew(export_id)
             ending.note_death(desk, export_id, "eventferry made a mistake of its own; its log says more")
         match result:
-            case Made() if task.row.destination["kind"] != "managed":
+            case Made() if self._is_sent(task.row):
                 self._send(slot, task, rows_of(result.files))
                 return
-            case Made() | Sent():
+            case Made():
                 ending.complete(desk, export_id, rows_of(result.files))
+            case Sent():
+                ending.complete(desk, export_id, rows_of(result.files), result.place)
             case Cancelled():
                 ending.put_back(desk, export_id)
             case Failure(retryable=True):
-                if result.kind != "store":  # of those what is safe is gone on with
+                if result.kind not in ("store", "bucket"):  # of those what is safe is gone on with
                     self._begin_anew(export_id)
-                ending.fail_or_retry(desk, export_id, result.sentence, disk_full=result.kind == "disk_full")
+                ending.fail_or_retry(desk, export_id, result.sentence, result.kind)
             case Failure():
                 ending.fail(desk, export_id, result.sentence)
         self._free(slot, task)
@@ -163,7 +170,7 @@ class Runner:
         with self._desk.ledger.read() as tx:
             row = exports.get(tx, task.row.id)
         state = "deleted" if row is None or row.deleted_ms is not None else row.state
-        is_ours = task.row.destination["kind"] == "managed"
+        is_ours = row is not None and row.destination["kind"] == "managed" and row.place is None
         with suppress(OSError):  # the next sweep tries again
             if state not in exports.UNDER_WAY:
                 folders.remove(self._desk.folder, f"{folders.WORK}{task.row.id}")
@@ -212,31 +219,45 @@ class Runner:
         self._free_slot().begin(row, "making", work, run_export, spec)
         logger.info("export.started", export=row.id, dialect=row.dialect, attempt=row.attempts + 1)
 
+    def _is_sent(self, row: ExportRow) -> bool:
+        """Whether its files are put into a store once they are made: its requester's, or our bucket."""
+        return row.destination["kind"] != "managed" or self._desk.bucket is not None
+
     def _send(self, slot: Slot, task: Task, files: list[FileRow]) -> None:
-        """The files are made: have them sent to the requester's store."""
+        """The files are made: have them put into the store where they belong."""
+        try:
+            work = self._make_work(task.row.id)
+        except OSError as error:
+            self._fail_to_begin(task.row, error)
+            self._free(slot, task)
+            return
+        slot.begin(task.row, "sending", work, *self._sending(task.row, work, tuple(files)))
+
+    def _sending(self, row: ExportRow, work: Path, files: tuple[FileRow, ...]) -> tuple[Callable[[Any], Any], object]:
+        """The task that does it, and what it needs."""
+        from eventferry.exports.keeping import KeepSpec, keep_files
         from eventferry.exports.sending import SendSpec, send_files
 
-        desk, row = self._desk, task.row
+        desk = self._desk
+        if row.destination["kind"] == "managed":
+            bucket = desk.bucket
+            assert bucket is not None
+            with desk.ledger.write() as tx:  # before the first object: whatever happens, they will be found
+                exports.set_place(tx, row.id, bucket.root)
+            return keep_files, KeepSpec(row.id, desk.folder, work, files, bucket)
         with desk.ledger.read() as tx:
             credentials = exports.credentials(tx, row.id)
         assert credentials is not None, row.id
-        try:
-            work = self._make_work(row.id)
-        except OSError as error:
-            self._fail_to_begin(row, error)
-            self._free(slot, task)
-            return
-        spec = SendSpec(
+        return send_files, SendSpec(
             export_id=row.id,
             folder=desk.folder,
             work=work,
-            files=tuple(files),
+            files=files,
             destination=row.destination,
             credentials=credentials,
             state_dir=desk.state_dir,
             allow_endpoints=desk.settings.allow_endpoints,
         )
-        slot.begin(row, "sending", work, send_files, spec)
 
     def _make_work(self, export_id: str) -> Path:
         work = self._desk.folder / f"{folders.WORK}{export_id}"
@@ -246,11 +267,11 @@ class Runner:
 
     def _fail_to_begin(self, row: ExportRow, error: OSError) -> None:
         reason = f"{self._desk.folder} cannot be written to: {error.strerror or error}"
-        ending.fail_or_retry(self._desk, row.id, reason, disk_full=folders.is_full(error))
+        ending.fail_or_retry(self._desk, row.id, reason, "disk_full" if folders.is_full(error) else "disk")
 
     def _put_back_strays(self) -> None:
         """Queue again what is said to run and does not: the ledger did not take its end when it came."""
-        own = {slot.task.row.id for slot in self._slots if slot.task is not None}
+        own = self.at_work()
         with self._desk.ledger.read() as tx:
             strays = [row.id for row in exports.under_way(tx) if row.id not in own]
         for export_id in strays:

@@ -36,9 +36,10 @@ class SendSpec:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The files are in the requester's store, under these names."""
+    """The files are in the store, under these names; `place` is the root of the operator's bucket, if it is that."""
 
     files: tuple[FileRow, ...]
+    place: str | None = None
 
 
 def send_files(spec: SendSpec) -> Sent | Failure:

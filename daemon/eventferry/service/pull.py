@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from eventferry import app
 from eventferry.config import Config
+from eventferry.exports.clearing import Clearing
 from eventferry.exports.notices import Teller
 from eventferry.exports.plan import readables
 from eventferry.exports.runner import Runner
@@ -22,11 +23,13 @@ class PullSide:
         self._desk = app.build_desk(ledger, config)
         self._runner = Runner(self._desk, self._sources, enabled=_is_on(config))
         self._teller = Teller(self._desk)
+        self._clearing = Clearing(self._desk, self._runner.at_work)
 
     def use(self, config: Config) -> None:
         """Go by another configuration."""
         self._config, self._desk = config, app.build_desk(self._ledger, config)
         self._teller.use(self._desk)
+        self._clearing.use(self._desk)
         self._runner.use(self._desk, enabled=_is_on(config))
 
     def jobs(self) -> Iterator[tuple[str, Callable[[], object], float]]:
@@ -35,6 +38,7 @@ class PullSide:
         yield "exports:notices", self._tell, 2.0
         yield "exports:schedules", self._fire, 5.0
         yield "exports:expiry", self._runner.expire, 60.0
+        yield "exports:bucket", self._clearing.clear, 10.0
         yield "exports:scans", self._prune_scans, 3600.0
 
     def stop(self) -> None:
