@@ -17,6 +17,7 @@ from eventferry import app
 from eventferry.access import keys
 from eventferry.access.rate import Failures
 from eventferry.api.parts import build_parts
+from eventferry.api.running import settings_of
 from eventferry.api.server import make_server
 from eventferry.config import Config
 from eventferry.console import SURFACE as CONSOLE
@@ -78,9 +79,11 @@ class Site:
     def finished(self, export_id: str, *, token: str, seconds: float = 30) -> dict[str, Any]:
         """The export in the native form, once it has ended."""
         shown: dict[str, Any] = {}
+        pause = threading.Event()
 
         def has_ended() -> bool:
             shown.update(self.get(f"/v1/exports/{export_id}", token=token).json())
+            pause.wait(0.03)  # each look is a request
             return shown["state"] not in ("queued", "running")
 
         wait_until(has_ended, seconds, f"the end of export {export_id}")
@@ -107,7 +110,7 @@ def served(
         if content:
             put(home / "events", key, content)
     door = _open_door()
-    top = {**top, "api": {"port": door.getsockname()[1], **top.get("api", {})}}
+    top = {**top, "api": {"port": door.getsockname()[1], "rate": 1_000_000, **top.get("api", {})}}
     config = write_config(home, sources or {"events": {}}, top)
     ledger = app.open_own_ledger(config)
     service = Service(config, home / "config.toml", ledger)
@@ -158,8 +161,9 @@ def listening(config: Config, path: Path, door: socket.socket, failures: int = 1
     # Tests present many bad keys, all from one address.
     parts = replace(build_parts(config, path), failures=Failures(failures))
     # Made-up requests have longer heads than the server takes (running.HEAD_BYTES), which would only test that.
-    bounds = {"h11_max_incomplete_event_size": 2 * 1024 * 1024}
-    server = uvicorn.Server(uvicorn.Config(make_server(parts, [CONSOLE]), log_config=None, ws="none", **bounds))
+    settings = settings_of(make_server(parts, [CONSOLE]), config)
+    settings.h11_max_incomplete_event_size = 2 * 1024 * 1024
+    server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, args=([door],), name="server", daemon=True)
     thread.start()
     try:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Generator
 from typing import TypeVar
 
 import anyio
-from anyio import to_thread
 from fastapi import Request
+
+from eventferry.api.threads import run_long
 
 Result = TypeVar("Result")
 
@@ -23,7 +24,7 @@ async def run_while_connected(request: Request, work: Callable[[threading.Event]
     async with anyio.create_task_group() as group:
         group.start_soon(_watch, request, gone)
         try:
-            results.append(await to_thread.run_sync(work, gone))
+            results.append(await run_long(request.scope["state"], work, gone))
         except Exception as found:
             error = found  # raised outside of the group, which would wrap it
         group.cancel_scope.cancel()

@@ -1,7 +1,6 @@
 """Who asks: credentials found in a request, checked, counted, and turned into a key."""
 
 import base64
-import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -56,7 +55,7 @@ def _basic(request: Request) -> Credential | None:
         return None
     try:
         user, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, no UTF-8, or not even ASCII
         return None
     return Credential(password, user) if colon and password else None
 

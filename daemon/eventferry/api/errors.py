@@ -23,6 +23,8 @@ from eventferry.query.problems import QueryError, dotted
 
 logger = get_logger()
 
+# Of fields whose values open something; a webhook's address is often all that one needs to write to it.
+_SECRET = re.compile(r"secret|token|password|access_?key|api_?key|webhook", re.IGNORECASE)
 _KINDS = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "wrong-media-type"}
 _SAYS = {
     404: "there is nothing at this path",
@@ -156,9 +158,11 @@ def mistake_of(detail: Mapping[str, Any]) -> Mistake:
         return Mistake(where, "is missing; it must be given")
     if kind == "extra_forbidden":
         return Mistake(where, "is not known; leave it out, or see /openapi.json for the names")
+    said = message[:1].lower() + message[1:]
+    if isinstance(detail.get("input"), dict | list) or _SECRET.search(where):
+        return Mistake(where, said)  # clients write into their logs what they are answered
     value = repr(detail.get("input"))
     shown = value if len(value) <= 60 else f"{value[:57]}…"
-    said = message[:1].lower() + message[1:]
     return Mistake(where, said if shown in said else f"{shown}: {said}")
 
 

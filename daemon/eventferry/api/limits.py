@@ -19,6 +19,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+# Of a body that is refused, what is read and dropped: clients that are still sending see the answer only then.
+DRAINED = 16 * 1024 * 1024
+
 
 class SafeHeaders:
     """Gives every answer the headers above; those that a route sets itself stay."""
@@ -40,7 +43,7 @@ class SafeHeaders:
 
 
 class BodyLimit:
-    """Refuses a body above the limit with 413, before it is read where its length is announced."""
+    """Refuses a body above the limit with 413; of it no more is held than the limit."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, surfaces: Sequence[Surface]) -> None:
         self._app = app
@@ -52,8 +55,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._max_bytes:
+            if b"expect" not in headers and int(announced) <= DRAINED:
+                await _drain(receive)
             await answer(self._surfaces, Request(scope), self._too_large())(scope, receive, send)
             return
         taken = 0
@@ -63,6 +69,8 @@ class BodyLimit:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self._max_bytes:
+                if message.get("more_body", False):
+                    await _drain(receive)
                 raise HTTPException(413, self._too_large().detail)  # FastAPI would make 400 of another exception
             return message
 
@@ -71,3 +79,11 @@ class BodyLimit:
     def _too_large(self) -> Problem:
         said = f"the body is larger than {self._max_bytes:,} bytes, the most that [api] max_body allows"
         return Problem(413, "too-large", said, headers={"Connection": "close"})
+
+
+async def _drain(receive: Receive) -> None:
+    left, is_more = DRAINED, True
+    while is_more and left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        is_more = message.get("more_body", False)

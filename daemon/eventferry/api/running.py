@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from eventferry import notify
+from eventferry.api.connections import Connection
 from eventferry.config import Config
 from eventferry.logs import get_logger
 
@@ -52,13 +53,25 @@ class Server(uvicorn.Server):
 
 def serve_until_stopped(app: FastAPI, config: Config) -> bool:
     """Listen as [api] says; whether it came to that."""
-    settings = uvicorn.Config(
+    server = Server(settings_of(app, config))
+    try:
+        server.run()
+    except SystemExit:  # how uvicorn says that it cannot listen; it has logged why
+        return False
+    logger.info("server.stopped")
+    return server.started
+
+
+def settings_of(app: FastAPI, config: Config) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
         app,
         host=config.api.host,
         port=config.api.port,
         log_config=None,  # libraries are heard through logs.py, requests through the access log of ours
         access_log=False,
         server_header=False,
+        http=Connection,
         ws="none",
         lifespan="off",
         proxy_headers=bool(config.api.trusted_proxies),
@@ -68,7 +81,3 @@ def serve_until_stopped(app: FastAPI, config: Config) -> bool:
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    server = Server(settings)
-    server.run()
-    logger.info("server.stopped")
-    return server.started

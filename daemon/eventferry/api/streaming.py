@@ -11,6 +11,7 @@ from anyio import to_thread
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
+from eventferry.api.threads import run_long
 from eventferry.logs import get_logger
 
 logger = get_logger()
@@ -68,7 +69,7 @@ class Stream(Response):
     async def _send(self, scope: Scope, send: Send) -> None:
         while True:
             try:
-                piece = await to_thread.run_sync(next, self._pieces, _END)
+                piece = await run_long(scope.get("state", {}), next, self._pieces, _END)
             except Exception as error:
                 if self._started:
                     logger.error("response.aborted", path=scope["path"], error=str(error), exc_info=error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from eventferry.cli.options import ConfigPath, chosen
-from eventferry.errors import ConfigError, LedgerError, UsageError
+from eventferry.errors import ConfigError, EventferryError, LedgerError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,8 @@ def serve(ctx: typer.Context, config: ConfigPath = None) -> None:
     parts = _await_parts(loaded, path)
     try:
         if not serve_until_stopped(make_server(parts, _pages(loaded)), loaded):
-            raise ConfigError(
-                f"api.host, api.port: {loaded.api.host}:{loaded.api.port} cannot be listened on; the log says why"
+            raise EventferryError(  # not a ConfigError: whoever holds the port may let go of it, a restart helps then
+                f"{path}: api.host, api.port: cannot listen on {loaded.api.host}:{loaded.api.port}; the log says why"
             )
     finally:
         parts.ledger.close()
@@ -64,9 +64,7 @@ def _require_extra() -> None:
     """Say how to install what the server needs, where it is missing. Raises UsageError."""
     from importlib.util import find_spec
 
-    missing = [
-        name for name in ("fastapi", "uvicorn", "jinja2", "cryptography") if find_spec(name) is None
-    ]
+    missing = [name for name in ("fastapi", "uvicorn", "jinja2", "cryptography") if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"the server needs {', '.join(missing)}, which this installation lacks; run pip install 'eventferry[api]'"

@@ -114,7 +114,7 @@ class Bucket:
                 raise StoreError(f"reading {self.root}: other bytes came back than were written")
         finally:
             self.remove(".eventferry")
-        return f"objects can be written to, read from and deleted in {self.root}",
+        return (f"objects can be written to, read from and deleted in {self.root}",)
 
     @property
     def _paying(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from eventferry.exports.desk import Desk
 from eventferry.ledger import alerts, exports
 from eventferry.logs import get_logger
 
-NOT_CLEARED = "exports.bucket_not_cleared"
+NOT_CLEARED = "exports.uncleared"
 # A bucket that does not answer is tried again after a pause that doubles up to the longest, s.
 FIRST_PAUSE = 30.0
 LONGEST_PAUSE = 600.0

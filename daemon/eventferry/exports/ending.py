@@ -18,6 +18,7 @@ FIRST_PAUSE_MS = 5_000
 LONGEST_PAUSE_MS = 300_000
 
 DISK_FULL = "exports.stalled"
+BUCKET_FAILED = "exports.unstored"
 
 logger = get_logger()
 
@@ -61,11 +62,9 @@ def fail_or_retry(desk: Desk, export_id: str, reason: str, kind: str = "") -> No
     now = clock.now_ms()
     with desk.ledger.write() as tx:
         if kind == "disk_full":
-            said = "Exports find no room on their disk; they are tried again for an hour"
-            _alert(tx, DISK_FULL, said, reason, f"df -h {desk.folder}")
+            _alert_disk(tx, desk, reason)
         elif kind == "bucket":
-            said = "Exports cannot be put into their bucket; they are tried again for an hour"
-            _alert(tx, BUCKET_FAILED, said, reason, "eventferry check")
+            _alert_bucket(tx, reason)
         row = _still_wanted(tx, export_id)
         if row is None:
             return
@@ -161,9 +160,27 @@ def _fail(tx: sa.Connection, export_id: str, reason: str) -> None:
         )
 
 
-def _alert(tx: sa.Connection, cause: str, subject: str, reason: str, command: str) -> None:
+def _alert_disk(tx: sa.Connection, desk: Desk, reason: str) -> None:
     alerts.open_condition(
-        tx, cause=cause, level="error", event=cause, subject=subject, detail=reason, command=command
+        tx,
+        cause=DISK_FULL,
+        level="error",
+        event=DISK_FULL,
+        subject="Exports find no room on their disk; they are tried again for an hour",
+        detail=reason,
+        command=f"df -h {desk.folder}",
+    )
+
+
+def _alert_bucket(tx: sa.Connection, reason: str) -> None:
+    alerts.open_condition(
+        tx,
+        cause=BUCKET_FAILED,
+        level="error",
+        event=BUCKET_FAILED,
+        subject="Exports cannot be put into their bucket; they are tried again for an hour",
+        detail=reason,
+        command="eventferry check",
     )
 
 

@@ -58,6 +58,7 @@ def migrate(engine: sa.Engine, path: Path) -> None:
 def _copy(path: Path) -> Path:
     stamp = clock.now().strftime("%Y%m%dT%H%M%S")
     target = path.with_name(f"{path.name}.before-{stamp}")
+    target.touch(mode=0o600)
     source = sqlite3.connect(path)
     try:
         with sqlite3.connect(target) as copy:

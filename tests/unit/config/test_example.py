@@ -43,6 +43,7 @@ def options() -> list[tuple[str, str]]:
         "[sinks.batch]": '[[sinks]]\nname = "k"\ntype = "console"\n[sinks.batch]\n',
         "[sinks.retry]": '[[sinks]]\nname = "k"\ntype = "console"\n[sinks.retry]\n',
         "[[alerts.channels]]": 'type = "webhook"\nurl = "https://x/"\n',
+        "[exports.s3]": '[exports]\ndirectory = "s3://b/p"\n[exports.s3]\n',
         "[[exports.schedules]]": 'name = "nightly"\ncron = "15 0 * * *"\n',
     }
     found = []
