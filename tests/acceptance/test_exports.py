@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from tests.builders import events, wait_until
 from tests.desks import ANA, ask, key, look
+from tests.gates import gate
 from tests.pulling import Installation, installed
 from tests.receivers import http_receiver, mail_server
 from tests.servers import s3_server
@@ -18,7 +19,7 @@ from tests.servers import s3_server
 from eventferry.access.links import check_link
 from eventferry.exports import requests
 from eventferry.exports.model import Output, Selection
-from eventferry.exports.refusals import Gone, NotFound
+from eventferry.exports.refusals import Gone, NotFound, NotReady
 from eventferry.exports.wanted import S3, Notify
 from eventferry.ledger import exports
 from eventferry.query import Compare, Op
@@ -164,3 +165,32 @@ def test_the_pull_side_is_switched_on_and_off_by_a_reload(tmp_path):
                 row = ask(site.desk)
         done = site.until(row)
         assert (done.state, done.kills, done.interruptions) == ("complete", 0, 0)
+
+
+@pytest.mark.servers
+def test_an_export_for_the_operators_bucket_survives_a_kill_in_the_middle(tmp_path):
+    """Some of it was there: nobody could have it; the next start puts all of it there, and then it is complete."""
+    (tmp_path / "buckets" / "kept").mkdir(parents=True)
+    with s3_server(tmp_path / "buckets") as store, gate(store.endpoint) as way:
+        s3 = {"endpoint": way.endpoint, "access_key": store.access_key, "secret_key": store.secret_key}
+        with installed(tmp_path, FILES, exports={"directory": "s3://kept/exports", "s3": s3}) as site:
+            row = ask(site.desk, output=Output("ndjson", part_bytes=16 * 1024))
+            folder = tmp_path / "buckets/kept/exports" / row.id
+            wait_until(lambda: list(folder.glob("part-*")), 30, "the first object")
+            way.hold()
+            assert look(site.desk, row).state == "running"
+            with pytest.raises(NotReady):
+                requests.open_linked_file(site.desk, row.id, "part-00001.ndjson")
+            assert not (folder / "manifest.json").exists()
+            site.kill()
+            way.open()
+            site.start()
+            done = site.until(row, seconds=90)
+            assert (done.state, done.interruptions, done.place) == ("complete", 1, "s3://kept/exports")
+            found = content(site, done)
+            assert b"".join(found.values()) == A + B
+            assert {path.name for path in folder.iterdir()} == {*found, "manifest.json"}
+            wait_until(lambda: not list(site.desk.folder.iterdir()), 10)
+            requests.delete(site.desk, ANA, done.id)
+            wait_until(lambda: not list(folder.glob("*")), 30, "the removal from the bucket")
+            assert "SECRETTEST" not in (tmp_path / "log.txt").read_text()

@@ -1,5 +1,6 @@
 """One log line for each answered request, without what would open something for its reader."""
 
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -14,6 +15,7 @@ logger = get_logger()
 SECRET = frozenset({"api_key", "signature", "token", "access_token", "password", "secret_key"})
 QUIET = frozenset({"/healthz", "/readyz"})  # asked every few seconds
 _SHOWN = 300
+_TOKEN = re.compile(r"(ef_[0-9A-Za-z]{12}_)[0-9A-Za-z]+", re.ASCII)
 
 
 class AccessLog:
@@ -49,7 +51,7 @@ def _tell(scope: Scope, found: dict[str, Any], seconds: float) -> None:
     say(
         "request.answered" if found["is_whole"] else "request.abandoned",
         method=scope["method"],
-        path=scope["path"],
+        path=without_tokens(scope["path"]),
         query=shown_query(scope["query_string"]),
         status=found["status"] or None,
         bytes=found["bytes"],
@@ -63,4 +65,9 @@ def shown_query(query: bytes) -> str:
     """The query string with the values of secrets masked, cut short."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     masked = [(name, "***" if name.lower() in SECRET else value) for name, value in pairs]
-    return urlencode(masked, safe="*:/,")[:_SHOWN]
+    return without_tokens(urlencode(masked, safe="*:/,"))[:_SHOWN]
+
+
+def without_tokens(text: str) -> str:
+    """The text with the secrets of tokens masked, wherever somebody has put one; what names their keys stays."""
+    return _TOKEN.sub(r"\1***", text)

@@ -1,4 +1,4 @@
-"""A connection that gives nobody a place for nothing: requests arrive in time, answers are taken, idle ones make room."""
+"""Connections that nobody holds for nothing: requests arrive in time, answers are taken, waiting ones make room."""
 
 import asyncio
 from typing import Any
@@ -55,6 +55,8 @@ class Connection(H11Protocol):
         """Begin to wait for the next request."""
         self.since = self.loop.time()
         super().on_response_complete()
+        if self.conn.trailing_data[0]:  # it has begun to come already
+            self._watch_arrival()
 
     @property
     def waits(self) -> bool:

@@ -68,7 +68,8 @@ def download(request: Request, opened: OpenFile) -> Response:
     if request.method == "HEAD":
         opened.file.close()
         return Response(status_code=status, headers=headers)
-    return Stream(_pieces(opened.file, start, end), headers["Content-Type"], status=status, headers=headers)
+    pieces = _pieces(opened.file, start, end)
+    return Stream(pieces, headers["Content-Type"], status=status, headers=headers, quick=True)
 
 
 def part_of(text: str, size: int) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
@@ -56,7 +57,7 @@ class Unexpected:
 
         try:
             await self._app(scope, receive, send_and_note)
-        except Abandoned:
+        except (Abandoned, ClientDisconnect):
             return  # nobody is there to be answered
         except Exception as error:
             problem = _from_failure(error)

@@ -3,7 +3,7 @@
 import threading
 import zlib
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any
 
 import anyio
@@ -11,12 +11,14 @@ from anyio import to_thread
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
-from eventferry.api.threads import run_long
+from eventferry.api.threads import count_open, run_long
 from eventferry.logs import get_logger
 
 logger = get_logger()
 
 _GZIP_LEVEL = 1
+# What is handed over at once: the connection holds so much for a reader that is slower.
+_SLICE = 256 * 1024
 _END: Any = object()
 
 
@@ -26,7 +28,8 @@ class Stream(Response):
     The generator is closed however it ends, also where the client leaves. An exception after the first piece aborts
     the connection: the client sees a body without its end, never one that seems complete. One before the first piece
     is raised as any other. `gzip_for` packs on the wire where that request accepts it; `gone` is set when the client
-    leaves, for a generator that works long on one piece.
+    leaves, for a generator that works long on one piece. A `quick` one reads a file: it waits for no turn among those
+    that read events, of which a key has a number open at once; one more is refused with a Problem, 429.
     """
 
     def __init__(
@@ -38,12 +41,14 @@ class Stream(Response):
         headers: Mapping[str, str] | None = None,
         gzip_for: Request | None = None,
         gone: threading.Event | None = None,
+        quick: bool = False,
     ) -> None:
         self.status_code = status
         self.media_type = media_type
         self.background = None
         self._pieces = pieces
         self._gone = gone or threading.Event()
+        self._is_quick = quick
         self._started = False
         self._error: Exception | None = None
         self.init_headers(dict(headers or {}))
@@ -56,10 +61,11 @@ class Stream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One answer."""
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._cancel_when_gone, receive, group.cancel_scope)
-                await self._send(scope, send)
-                group.cancel_scope.cancel()
+            with nullcontext() if self._is_quick else count_open(scope["state"]):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._cancel_when_gone, receive, group.cancel_scope)
+                    await self._send(scope, send)
+                    group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._pieces.close)
@@ -69,7 +75,7 @@ class Stream(Response):
     async def _send(self, scope: Scope, send: Send) -> None:
         while True:
             try:
-                piece = await run_long(scope.get("state", {}), next, self._pieces, _END)
+                piece = await self._next(scope)
             except Exception as error:
                 if self._started:
                     logger.error("response.aborted", path=scope["path"], error=str(error), exc_info=error)
@@ -81,8 +87,13 @@ class Stream(Response):
             if piece is _END:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
-            if piece:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            for start in range(0, len(piece), _SLICE):
+                await send({"type": "http.response.body", "body": piece[start : start + _SLICE], "more_body": True})
+
+    async def _next(self, scope: Scope) -> Any:
+        if self._is_quick:
+            return await to_thread.run_sync(next, self._pieces, _END)
+        return await run_long(scope["state"], next, self._pieces, _END)
 
     async def _cancel_when_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
         while (await receive())["type"] != "http.disconnect":

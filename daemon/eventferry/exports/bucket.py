@@ -105,15 +105,14 @@ class Bucket:
 
     def check(self) -> tuple[str, ...]:
         """Prove that objects can be written, read, listed and deleted; sentences. Raises StoreError, ConfigError."""
-        name, content = f"check-{secrets.token_hex(8)}", b"eventferry check\n"
-        place = self._place(".eventferry", name)
+        trial, content = f".check-{secrets.token_hex(8)}", b"eventferry check\n"
         with self._explained(f"writing to {self.root}") as client:
-            client.put_object(**place, Body=content)
+            client.put_object(**self._place(trial, "trial"), Body=content)
         try:
-            if self.fetch(".eventferry", name) != content:
+            if self.fetch(trial, "trial") != content:
                 raise StoreError(f"reading {self.root}: other bytes came back than were written")
         finally:
-            self.remove(".eventferry")
+            self.remove(trial)
         return (f"objects can be written to, read from and deleted in {self.root}",)
 
     @property

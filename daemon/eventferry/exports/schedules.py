@@ -35,20 +35,32 @@ def fire_due(desk: Desk) -> list[str]:
 
 
 def latest_planned(cron: str, timezone: str, after: dt.datetime, until: dt.datetime) -> dt.datetime | None:
-    """The last time, after `after` and not after `until`, that a cron expression plans; None where there is none."""
+    """The last time, after `after` and not after `until`, that a cron expression plans; None where there is none.
+
+    A time that clocks leave out is the first one after them; of one that they show twice the first counts, unless
+    the expression is for every hour or every few.
+    """
     trigger = CronTrigger.from_crontab(check_cron(cron), timezone=ZoneInfo(timezone))
     for back in _BACK:
-        start = max(after + dt.timedelta(seconds=1), until - back)
+        start = max(after, until - back)
         found: dt.datetime | None = None
-        moment: dt.datetime | None = trigger.get_next_fire_time(None, start)
+        moment = _next(trigger, start)
         while moment is not None and moment <= until:
-            found = moment
-            moment = trigger.get_next_fire_time(moment, moment + dt.timedelta(seconds=1))
+            if not moment.fold or cron.split()[1].startswith("*"):
+                found = moment
+            moment = _next(trigger, moment)
         if found is not None:
             return found.astimezone(clock.UTC)
         if start > until - back:
             return None
     return None
+
+
+def _next(trigger: CronTrigger, after: dt.datetime) -> dt.datetime | None:
+    # In UTC: local times are added up without regard to clock changes, and would come to the same moment for ever.
+    since = after.astimezone(clock.UTC) + dt.timedelta(seconds=1)
+    found: dt.datetime | None = trigger.get_next_fire_time(None, since)
+    return found
 
 
 def wanted_of(schedule: ScheduleConfig, planned: dt.datetime, part_bytes: int | None = PART_BYTES) -> Wanted:

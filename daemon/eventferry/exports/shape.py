@@ -112,7 +112,8 @@ def _quick_columns(
         found = _gather(events, get, leaves, node)
         for leaf in raw:
             found[leaf] = [_text(value) for value in found[leaf]]
-        return len(events), [_below(found[base], path[len(base) :]) for path, base in bases.items()]
+        # By the paths as they were given: one that is there twice has two columns.
+        return len(events), [_below(found[bases[path]], path[len(bases[path]) :]) for path in paths]
 
     return columns
 

@@ -91,7 +91,7 @@ def test_a_complete_export_lies_in_the_bucket_and_nowhere_else(works, folder):
     row = works.until(ask(works.desk, output=MANY))
     assert (row.state, row.percent, row.place) == ("complete", 100, f"s3://{folder.parent.name}/made")
     content = works.content(row)
-    assert len(content) > 2
+    assert len(content) == 2
     assert b"".join(content.values()) == A + B
     assert there(folder) == {f"{row.id}/{name}" for name in (*content, "manifest.json")}
     opened = requests.open_linked_file(works.desk, row.id, "manifest.json")
@@ -247,7 +247,7 @@ def put(bucket: Bucket, path: Path, content: bytes, cancelled: Any = lambda: Fal
 
 def test_a_large_file_is_read_range_by_range_in_little_memory(works, bucket, tmp_path):
     """Its parts are put together again; a seek costs nothing before the next read."""
-    content = os.urandom(20 * AHEAD + 123)
+    content = os.urandom(10 * AHEAD + 123)
     row = works.until(ask(works.desk))
     path = tmp_path / "large"
     path.write_bytes(content)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from tests.builders import Ferry
+from tests.servers import s3_server
 from typer.testing import CliRunner
 
 from eventferry import app
@@ -53,3 +54,23 @@ def test_check_tries_the_folder_of_exports(ferry):
     ferry.top["exports"] = {"directory": str(ferry.home / "file")}
     ferry.save()
     assert "cannot be written to" in run(ferry, "check").output
+
+
+@pytest.mark.servers
+def test_check_writes_reads_and_deletes_in_the_bucket_of_exports(ferry):
+    """A bucket that refuses is told with the remedy, and without the secret."""
+    folder = ferry.home / "buckets"
+    (folder / "kept").mkdir(parents=True)
+    with s3_server(folder) as store:
+        s3 = {"endpoint": store.endpoint, "access_key": store.access_key, "secret_key": store.secret_key}
+        ferry.top["exports"] = {"directory": "s3://kept/exports", "s3": s3}
+        ferry.save()
+        good = run(ferry, "check")
+        assert "can be written to, read from and deleted in" in " ".join(good.output.split())
+        assert not [path for path in folder.rglob("*") if path.is_file()]
+        ferry.top["exports"]["s3"]["secret_key"] = "a-wrong-secret"
+        ferry.save()
+        bad = run(ferry, "check")
+        assert bad.exit_code == 1
+        assert "mend secret_key" in " ".join(bad.output.split())
+        assert "a-wrong-secret" not in bad.output

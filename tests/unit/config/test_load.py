@@ -75,6 +75,14 @@ def problem(text: str, **more: Any) -> str:
         (SINK + 'retry = {first = "1h", max = "1m"}', "sinks[0].retry.first: is longer than retry.max"),
         (SINK + "[sinks.batch]\nmax_bytes = 5", "config.toml:5: sinks[0].batch.max_bytes: 5 has no unit"),
         (SINK + 'renamed_from = "out"', "sinks[0].renamed_from: 'out' is still the name of sinks[0]"),
+        ('exports.directory = "exports"', 'write an absolute path such as "/srv/exports", or "s3://bucket/prefix"'),
+        ('exports.directory = "s3://"', "'s3://' is not a place that exports can be put to"),
+        ('exports.directory = "gs://b/p"', "exports.directory: 'gs://b/p' is not a place that exports can be put to"),
+        ('exports.directory = "s3://b/a/../c"', "the prefix holds an empty step"),
+        ('exports.directory = "s3://u:hidden@b/p"', "'s3://…' holds credentials; they belong to [exports.s3]"),
+        ("exports.directory = 5", "exports.directory: 5 is not a place for exports; write an absolute path"),
+        ('exports.s3.region = "x"', "exports.s3: goes with an s3:// directory only"),
+        ('[exports]\ndirectory = "s3://b"\ns3.access_key = "AKIA"', "exports.s3.secret_key: is missing; access_key"),
         ('state_dir = "state"', "state_dir: 'state' is a relative path"),
         ('[ledger]\nurl = "postgresql://u:hidden@h/db"', "ledger.url: a ledger on 'postgresql' is not supported"),
         ('[ledger]\nurl = "sqlite:///x.db"', "names no absolute file; write \"sqlite:////var"),
@@ -373,3 +381,21 @@ def test_no_file_makes_it_fail_otherwise(data: dict[str, Any]) -> None:
         assert error.problems
     except ConfigError as error:
         assert "is not TOML" in str(error)
+
+
+def test_exports_may_go_to_a_bucket_and_its_secrets_are_hidden() -> None:
+    """The working folder is in the state directory then; what is shown reads back as the same place."""
+    text = 'state_dir = "/v"\n[exports]\ndirectory = "s3://bucket/pre/fix/"\n[exports.s3]\nregion = "r-1"\n'
+    text += 'access_key = "literal-id"\nsecret_key = "literal-secret"\n'
+    config = load_text(text, environ={})
+    assert config.exports.folder(config.state_dir) == Path("/v/exports")
+    keys = {"region": "r-1", "access_key": "literal-id", "secret_key": "literal-secret"}
+    assert config.exports.bucket_spec() == ("s3://bucket/pre/fix", keys)
+    for shown in (config.show(), repr(config)):
+        assert "literal-" not in shown
+    again = load_text(config.show(), environ={})
+    assert again.exports.bucket_spec()[0] == "s3://bucket/pre/fix"
+    other = load_text(text.replace("literal-secret", "another-secret"), environ={})
+    assert config.diff(config, other) == ["exports.s3.secret_key: changed"]
+    local = load_text('[exports]\ndirectory = "/srv/exports"', environ={})
+    assert (local.exports.folder(Path("/v")), local.exports.bucket_spec()) == (Path("/srv/exports"), None)
