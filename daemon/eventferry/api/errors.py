@@ -119,11 +119,12 @@ def _from_refusal(error: refusals.ExportRefused) -> Problem:
 
 def _from_store(error: StoreError) -> Problem:
     logger.warning("store.failed", error=str(error))
-    return Problem(503, "unavailable", f"the store does not answer: {error}", headers={"Retry-After": "30"})
+    said = "the store does not answer; try again later"  # its own words name buckets, paths and files: not the client's
+    return Problem(503, "unavailable", said, headers={"Retry-After": "30"})
 
 
 def _from_missing(error: Missing) -> Problem:
-    return Problem(410, "gone", str(error))
+    return Problem(410, "gone", error.sentence)
 
 
 def _from_unwritable(error: EventferryError) -> Problem:

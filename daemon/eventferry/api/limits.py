@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import anyio
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -21,6 +22,8 @@ HEADERS = {
 
 # Of a body that is refused, what is read and dropped: clients that are still sending see the answer only then.
 DRAINED = 16 * 1024 * 1024
+# As long as they go on sending: some wait for the answer with the body.
+DRAIN_SECONDS = 0.5
 
 
 class SafeHeaders:
@@ -84,6 +87,8 @@ class BodyLimit:
 async def _drain(receive: Receive) -> None:
     left, is_more = DRAINED, True
     while is_more and left > 0:
-        message = await receive()
-        left -= len(message.get("body", b""))
-        is_more = message.get("more_body", False)
+        is_more = False
+        with anyio.move_on_after(DRAIN_SECONDS):
+            message = await receive()
+            left -= len(message.get("body", b""))
+            is_more = message.get("more_body", False)

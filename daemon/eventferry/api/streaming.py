@@ -17,8 +17,6 @@ from eventferry.logs import get_logger
 logger = get_logger()
 
 _GZIP_LEVEL = 1
-# What is handed over at once: the connection holds so much for a reader that is slower.
-_SLICE = 256 * 1024
 _END: Any = object()
 
 
@@ -87,8 +85,8 @@ class Stream(Response):
             if piece is _END:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
-            for start in range(0, len(piece), _SLICE):
-                await send({"type": "http.response.body", "body": piece[start : start + _SLICE], "more_body": True})
+            if piece:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _next(self, scope: Scope) -> Any:
         if self._is_quick:

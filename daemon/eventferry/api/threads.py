@@ -18,7 +18,7 @@ MOST = 12
 # Of one key, so that nobody takes all of them.
 MOST_OF_KEY = 4
 # Answers with events that a key may have under way: each holds a segment in memory, also for a reader that stopped.
-MOST_OPEN_OF_KEY = 24
+MOST_OPEN_OF_KEY = 64
 RETRY_SECONDS = 5
 
 _all: RunVar[CapacityLimiter] = RunVar("eventferry long work")

@@ -26,7 +26,7 @@ def add_to(program: typer.Typer) -> None:
 
 
 def serve(ctx: typer.Context, config: ConfigPath = None) -> None:
-    """Answer requests for events and exports until stopped: the API and the console, beside `eventferry run`."""
+    """Answer whoever asks for events and exports, until stopped: the API and the console, beside `eventferry run`."""
     from eventferry.cli.place import load_config, step_down
     from eventferry.logs import configure_logs
 

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eventferry.errors import ConfigError, EventferryError, ObjectGone, StoreError
-from eventferry.exports.s3_destination import PART_BYTES, put_files
 from eventferry.store.s3 import S3Options, connect
 from eventferry.store.s3_errors import explain
 
@@ -65,26 +64,33 @@ class Bucket:
         progress: Callable[[int], None],
         cancelled: Callable[[], bool],
         note: Path,
-        part_bytes: int = PART_BYTES,
     ) -> None:
         """Put the files below the export's id, in this order; see s3_destination.upload for the rest.
 
         Raises StoreError, UploadCancelled, UploadFailed, ConfigError; OSError for a file that cannot be read.
         """
+        from eventferry.exports.s3_destination import put_files  # what sends is not needed to read
+
         places = [(path, self._place(export_id, path.name)) for path in files]
         with self._explained(f"writing to {self.root}") as client:
-            put_files(client, places, progress=progress, cancelled=cancelled, note=note, part_bytes=part_bytes)
+            put_files(client, places, progress=progress, cancelled=cancelled, note=note)
 
     def read(self, export_id: str, name: str, start: int, end: int, size: int) -> bytes:
         """The bytes from `start` to `end` of a file of that size. Raises ObjectGone, StoreError."""
-        for attempt in range(READS):
-            try:
-                return self._read(export_id, name, start, end, size)
-            except (ObjectGone, _Unlike):
-                raise
-            except StoreError:
-                if attempt == READS - 1:
-                    raise
+        where = f"reading {self.root}/{export_id}/{name}"
+        for attempt in range(1, READS + 1):
+            with self._explained(where) as client:
+                answer = client.get_object(**self._place(export_id, name), Range=f"bytes={start}-{end - 1}")
+                with contextlib.closing(answer["Body"]) as body:
+                    if _range_of(answer) != f"bytes {start}-{end - 1}/{size}":
+                        raise StoreError(f"{where}: the object is not the file that was put there")
+                    try:
+                        data: bytes = body.read()
+                    except Exception:  # the connection broke
+                        if attempt == READS:
+                            raise
+                    else:
+                        return data
         raise AssertionError("unreachable")
 
     def fetch(self, export_id: str, name: str) -> bytes:
@@ -122,19 +128,6 @@ class Bucket:
     def _place(self, export_id: str, name: str) -> dict[str, str]:
         return {"Bucket": self.name, "Key": f"{self.prefix}{export_id}/{name}", **self._paying}
 
-    def _read(self, export_id: str, name: str, start: int, end: int, size: int) -> bytes:
-        where = f"reading {self.root}/{export_id}/{name}"
-        with self._explained(where) as client:
-            answer = client.get_object(**self._place(export_id, name), Range=f"bytes={start}-{end - 1}")
-            with contextlib.closing(answer["Body"]) as body:
-                whole = answer.get("ContentRange", f"bytes 0-{answer['ContentLength'] - 1}/{answer['ContentLength']}")
-                if whole != f"bytes {start}-{end - 1}/{size}":
-                    raise _Unlike(f"{where}: the object is not the file that was put there")
-                data: bytes = body.read()
-        if len(data) != end - start:
-            raise StoreError(f"{where}: the answer ended too early; it is tried again later")
-        return data
-
     @contextlib.contextmanager
     def _explained(self, action: str) -> Iterator[Any]:
         """The client; what it raises becomes StoreError with the operator's remedy, without the store's own text."""
@@ -150,10 +143,6 @@ class Bucket:
             raise explain(error, action, _REMEDIES) from None
 
 
-class _Unlike(StoreError):
-    """The answer is about other bytes than those asked for: another try would say the same."""
-
-
 def require_boto3() -> None:
     """Raise ConfigError where exports cannot be put into a bucket for want of a package."""
     import importlib.util
@@ -165,6 +154,12 @@ def require_boto3() -> None:
 def _abort_uploads(client: Any, below: dict[str, str]) -> None:
     for found in client.list_multipart_uploads(**below).get("Uploads", ()):
         client.abort_multipart_upload(Bucket=below["Bucket"], Key=found["Key"], UploadId=found["UploadId"])
+
+
+def _range_of(answer: dict[str, Any]) -> str:
+    """What the answer holds; a server that sends all of a small file need not say so."""
+    size = answer["ContentLength"]
+    return str(answer.get("ContentRange", f"bytes 0-{size - 1}/{size}"))
 
 
 def _is_missing(error: Exception) -> bool:

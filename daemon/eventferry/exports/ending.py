@@ -15,7 +15,7 @@ MAX_INTERRUPTIONS = 20
 # A store that does not answer is asked again for so long, with pauses that grow between these, ms.
 PATIENCE_MS = 3_600_000
 FIRST_PAUSE_MS = 5_000
-LONGEST_PAUSE_MS = 300_000
+LONGEST_PAUSE_MS = exports.LONGEST_PAUSE_MS
 
 DISK_FULL = "exports.stalled"
 BUCKET_FAILED = "exports.unstored"
@@ -48,33 +48,33 @@ def complete(desk: Desk, export_id: str, files: list[FileRow], place: str | None
     return True
 
 
-def fail(desk: Desk, export_id: str, reason: str) -> None:
-    """The export has failed for good; `reason` is a sentence for its requester."""
+def fail(desk: Desk, export_id: str, reason: str, detail: str | None = None) -> None:
+    """The export has failed for good; `reason` is a sentence for its requester, `detail` the same for the operator."""
     with desk.ledger.write() as tx:
-        _fail(tx, export_id, reason)
+        _fail(tx, export_id, reason, detail)
 
 
-def fail_or_retry(desk: Desk, export_id: str, reason: str, kind: str = "") -> None:
+def fail_or_retry(desk: Desk, export_id: str, reason: str, kind: str = "", detail: str | None = None) -> None:
     """Queue the export again after a pause, or, after an hour of trouble, give it up.
 
-    `kind` as of a task's Failure: of disk_full and bucket the operator is told at once.
+    `kind` and `detail` as of a task's Failure: of disk_full and bucket the operator is told at once.
     """
     now = clock.now_ms()
     with desk.ledger.write() as tx:
         if kind == "disk_full":
-            _alert_disk(tx, desk, reason)
+            _alert_disk(tx, desk, detail or reason)
         elif kind == "bucket":
-            _alert_bucket(tx, reason)
+            _alert_bucket(tx, detail or reason)
         row = _still_wanted(tx, export_id)
         if row is None:
             return
-        since = row.troubled_ms or now
+        since = min(row.troubled_ms or now, now)  # the clock may have been wrong
         if now - since >= PATIENCE_MS:
-            _fail(tx, export_id, reason)
+            _fail(tx, export_id, reason, detail)
             return
         pause = min(max((now - since) // 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS)
         exports.put_back(tx, export_id, next_ms=now + pause, troubled_ms=since)
-    logger.warning("export.postponed", export=export_id, seconds=pause / 1000, reason=reason)
+    logger.warning("export.postponed", export=export_id, seconds=pause / 1000, reason=detail or reason)
 
 
 def note_death(desk: Desk, export_id: str, reason: str) -> None:
@@ -140,13 +140,13 @@ def _still_wanted(tx: sa.Connection, export_id: str) -> ExportRow | None:
     return row
 
 
-def _fail(tx: sa.Connection, export_id: str, reason: str) -> None:
+def _fail(tx: sa.Connection, export_id: str, reason: str, detail: str | None = None) -> None:
     row = _still_wanted(tx, export_id)
     if row is None:
         return
     exports.fail(tx, export_id, reason)
     export_notices.insert(tx, export_id, _addresses(row))
-    logger.warning("export.failed", export=export_id, dialect=row.dialect, reason=reason)
+    logger.warning("export.failed", export=export_id, dialect=row.dialect, reason=detail or reason)
     if row.schedule is not None:
         alerts.open_condition(
             tx,
@@ -154,7 +154,7 @@ def _fail(tx: sa.Connection, export_id: str, reason: str) -> None:
             level="error",
             event="export.failed",
             subject=f"The scheduled export {row.schedule} failed",
-            detail=reason,
+            detail=detail or reason,
             command="eventferry status",
             fields={"export": export_id},
         )

@@ -40,7 +40,7 @@ def keep_files(spec: KeepSpec) -> Sent | Cancelled | Failure:
     except UploadCancelled:
         return Cancelled()
     except (StoreError, ConfigError) as error:  # what a person must mend, too, may be mended within the hour
-        return Failure("bucket", str(error), retryable=True)
+        return Failure("bucket", "its files cannot be kept now", retryable=True, detail=str(error))
     except (UploadFailed, OSError) as error:
-        return Failure("disk", f"the export's files cannot be read: {error}", retryable=True)
+        return Failure("disk", "its files cannot be read now", retryable=True, detail=str(error))
     return Sent(spec.files, spec.bucket.root)

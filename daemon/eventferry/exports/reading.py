@@ -33,9 +33,17 @@ class Missing(EventferryError):
         # What merely changed may turn out to hold the same bytes once the next poll has seen it.
         self.is_final = isinstance(cause, ObjectGone | ObjectReplaced)
         done = "vanished from its store" if isinstance(cause, ObjectGone) else "was rewritten"
-        super().__init__(
-            f"{key} of source {source} {done} after it was indexed: {events:,} events that may be selected are missing"
-        )
+        what = f"{done} after it was indexed: {events:,} events that may be selected are missing"
+        # Without its key, which may name others than the requester.
+        self.sentence = f"a file of source {source} {what}"
+        super().__init__(f"{key} of source {source} {what}")
+
+
+class SourceGone(EventferryError):
+    """The plan was made before a source was taken out of the configuration."""
+
+    def __init__(self) -> None:
+        super().__init__("a source of the events is no longer configured; ask for the export again to have the others")
 
 
 def read(
@@ -43,14 +51,17 @@ def read(
 ) -> Generator[Selected, None, None]:
     """One item per planned segment, in their order; files are read forward, one segment in memory at a time.
 
-    Closing it closes what it holds open. Raises Missing, and StoreError where the same read may succeed later.
+    Closing it closes what it holds open. Raises Missing and SourceGone, and StoreError where the same read may succeed
+    later.
     """
     readers: dict[int, SegmentReader[Planned]] = {}
     narrowing = _Narrowing(sources, selection)
     remaining = iter(plan)
     try:
         for planned in remaining:
-            source = sources[planned.source_id]
+            source = sources.get(planned.source_id)
+            if source is None:
+                raise SourceGone
             reader = readers.get(source.id)
             if reader is None:
                 reader = readers[source.id] = SegmentReader(source, lambda segment: segment.newest)

@@ -7,11 +7,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventferry import clock
 from eventferry.execution import make_executor
-from eventferry.exports import ending, expiry, folders
+from eventferry.exports import ending, expiry, folders, placing
 from eventferry.exports.desk import Desk
 from eventferry.exports.model import Output, Selection
 from eventferry.exports.plan import plan
@@ -54,6 +54,7 @@ class Runner:
         self._enabled = enabled
         self._closed = False
         self._began = False
+        self._turns: dict[str | None, None] = {}  # the keys, that which had its turn last at the end
 
     # -- from outside -------------------------------------------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class Runner:
             self._collect(slot, task)
         elif (said := task.progress()) is not None:
             percent = said.percent
-            if self._is_sent(row):
+            if placing.is_sent(self._desk, row):
                 sent = MAKING_PERCENT + percent * (100 - MAKING_PERCENT) // 100
                 percent = percent * MAKING_PERCENT // 100 if task.stage == "making" else sent
             with self._desk.ledger.write() as tx:
@@ -142,7 +143,7 @@ class Runner:
             self._begin_anew(export_id)
             ending.note_death(desk, export_id, "eventferry made a mistake of its own; its log says more")
         match result:
-            case Made() if self._is_sent(task.row):
+            case Made() if placing.is_sent(desk, task.row):
                 self._send(slot, task, rows_of(result.files))
                 return
             case Made():
@@ -154,9 +155,9 @@ class Runner:
             case Failure(retryable=True):
                 if result.kind not in ("store", "bucket"):  # of those what is safe is gone on with
                     self._begin_anew(export_id)
-                ending.fail_or_retry(desk, export_id, result.sentence, result.kind)
+                ending.fail_or_retry(desk, export_id, result.sentence, result.kind, result.detail)
             case Failure():
-                ending.fail(desk, export_id, result.sentence)
+                ending.fail(desk, export_id, result.sentence, result.detail)
         self._free(slot, task)
 
     def _begin_anew(self, export_id: str) -> None:
@@ -181,10 +182,7 @@ class Runner:
 
     def _begin_what_can(self) -> None:
         while len([slot for slot in self._slots if slot.task is not None]) < self._desk.settings.workers:
-            with self._desk.ledger.write() as tx:
-                row = exports.next_queued(tx, self._desk.settings.running_per_key)
-                if row is not None:
-                    exports.start(tx, row.id)
+            row = self._take_next()
             if row is None:
                 return
             try:
@@ -195,6 +193,20 @@ class Runner:
             except Exception:
                 logger.exception("export.broke", export=row.id)
                 ending.fail_or_retry(self._desk, row.id, "eventferry could not begin it; its log says more")
+
+    def _take_next(self) -> ExportRow | None:
+        limit = self._desk.settings.running_per_key
+        with self._desk.ledger.read() as tx:  # mostly nothing waits: that costs nobody the lock
+            if exports.next_queued(tx, limit, tuple(self._turns)) is None:
+                return None
+        with self._desk.ledger.write() as tx:
+            row = exports.next_queued(tx, limit, tuple(self._turns))
+            if row is not None:
+                exports.start(tx, row.id)
+        if row is not None:
+            self._turns.pop(row.key_id, None)
+            self._turns[row.key_id] = None
+        return row
 
     def _begin(self, row: ExportRow) -> None:
         """Write the plan down and give the export its process. Raises OSError."""
@@ -219,10 +231,6 @@ class Runner:
         self._free_slot().begin(row, "making", work, run_export, spec)
         logger.info("export.started", export=row.id, dialect=row.dialect, attempt=row.attempts + 1)
 
-    def _is_sent(self, row: ExportRow) -> bool:
-        """Whether its files are put into a store once they are made: its requester's, or our bucket."""
-        return row.destination["kind"] != "managed" or self._desk.bucket is not None
-
     def _send(self, slot: Slot, task: Task, files: list[FileRow]) -> None:
         """The files are made: have them put into the store where they belong."""
         try:
@@ -231,33 +239,7 @@ class Runner:
             self._fail_to_begin(task.row, error)
             self._free(slot, task)
             return
-        slot.begin(task.row, "sending", work, *self._sending(task.row, work, tuple(files)))
-
-    def _sending(self, row: ExportRow, work: Path, files: tuple[FileRow, ...]) -> tuple[Callable[[Any], Any], object]:
-        """The task that does it, and what it needs."""
-        from eventferry.exports.keeping import KeepSpec, keep_files
-        from eventferry.exports.sending import SendSpec, send_files
-
-        desk = self._desk
-        if row.destination["kind"] == "managed":
-            bucket = desk.bucket
-            assert bucket is not None
-            with desk.ledger.write() as tx:  # before the first object: whatever happens, they will be found
-                exports.set_place(tx, row.id, bucket.root)
-            return keep_files, KeepSpec(row.id, desk.folder, work, files, bucket)
-        with desk.ledger.read() as tx:
-            credentials = exports.credentials(tx, row.id)
-        assert credentials is not None, row.id
-        return send_files, SendSpec(
-            export_id=row.id,
-            folder=desk.folder,
-            work=work,
-            files=files,
-            destination=row.destination,
-            credentials=credentials,
-            state_dir=desk.state_dir,
-            allow_endpoints=desk.settings.allow_endpoints,
-        )
+        slot.begin(task.row, "sending", work, *placing.sending(self._desk, task.row, work, tuple(files)))
 
     def _make_work(self, export_id: str) -> Path:
         work = self._desk.folder / f"{folders.WORK}{export_id}"
@@ -266,8 +248,10 @@ class Runner:
         return work
 
     def _fail_to_begin(self, row: ExportRow, error: OSError) -> None:
-        reason = f"{self._desk.folder} cannot be written to: {error.strerror or error}"
-        ending.fail_or_retry(self._desk, row.id, reason, "disk_full" if folders.is_full(error) else "disk")
+        is_full = folders.is_full(error)
+        reason = "there is no room for its files" if is_full else "its files cannot be written now"
+        detail = f"{self._desk.folder} cannot be written to: {error.strerror or error}"
+        ending.fail_or_retry(self._desk, row.id, reason, "disk_full" if is_full else "disk", detail)
 
     def _put_back_strays(self) -> None:
         """Queue again what is said to run and does not: the ledger did not take its end when it came."""

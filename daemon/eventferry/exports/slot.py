@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -81,7 +81,13 @@ class Slot:
         """Start the task `do(spec)`."""
         if self._executor is None:
             self._executor = self._make()
-        self.task = Task(row, stage, self._executor.submit(do, spec), work)
+        try:
+            future = self._executor.submit(do, spec)
+        except BrokenExecutor:  # its process died while it had nothing to do
+            self.end()
+            self._executor = self._make()
+            future = self._executor.submit(do, spec)
+        self.task = Task(row, stage, future, work)
 
     def free(self) -> None:
         """The task is over; a process that is still at it, or broken, is ended."""

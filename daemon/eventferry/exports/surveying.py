@@ -106,7 +106,7 @@ def _bodies(
 
 def _key(kind: str, group: list[Planned], sources: Mapping[int, Readable], selection: Selection) -> str:
     """What the findings of the group depend on: its content and, where that is not taken whole, what selects."""
-    content = [[each.digest, each.start, each.flags, each.is_whole] for each in group]
+    content = [[each.digest, each.start, each.flags, each.holes, each.is_whole] for each in group]
     if all(each.is_whole for each in group):
         return key_of(_VERSION, MAX_PROPERTIES, kind, content)
     asked = [

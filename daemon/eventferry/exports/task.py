@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eventferry.errors import EventferryError, StoreError
+from eventferry.errors import ConfigError, EventferryError, StoreError, UnreadableObject
 from eventferry.exports.columns import Column, columns_of, needs_survey
 from eventferry.exports.durable import sync_folder
 from eventferry.exports.journal import Journal, MadeFile
@@ -81,14 +81,16 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there are no files, in a sentence for people: store, missing, limit, disk or disk_full.
+    """Why there are no files, in a sentence for the requester: store, missing, limit, disk, disk_full, bucket.
 
-    `retryable`: the same may succeed later, with a new plan where that is gone from the work folder.
+    `retryable`: the same may succeed later, with a new plan where that is gone from the work folder. `detail`: the
+    same for the operator, with paths and keys of files, which a requester is not to see.
     """
 
     kind: str
     sentence: str
     retryable: bool = False
+    detail: str | None = None
 
 
 class TooManyEvents(EventferryError):
@@ -111,16 +113,18 @@ def run_export(spec: TaskSpec) -> Made | Cancelled | Failure:
     except Missing as error:
         with suppress(OSError):
             (spec.work / PLAN).unlink()  # a new one may know a version of the file that has its bytes
-        result = Failure("missing", str(error), retryable=not error.is_final)
-    except StoreError as error:
-        return Failure("store", str(error), retryable=True)  # what is safe stays for the next attempt
+        result = Failure("missing", error.sentence, retryable=not error.is_final, detail=str(error))
+    except StoreError as error:  # what is safe stays for the next attempt
+        return Failure("store", "the store of the events cannot be read now", retryable=True, detail=str(error))
+    except (ConfigError, UnreadableObject) as error:
+        result = Failure("store", "the store of the events cannot be read as it is set up", detail=str(error))
     except EventferryError as error:
         result = Failure("limit", str(error))
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        result = Failure(
-            "disk_full" if is_full else "disk", f"{spec.folder}: {error.strerror or error}", retryable=True
-        )
+        sentence = "there is no room for its files" if is_full else "its files cannot be written now"
+        detail = f"{spec.folder}: {error.strerror or error}"
+        result = Failure("disk_full" if is_full else "disk", sentence, retryable=True, detail=detail)
     shutil.rmtree(spec.work / _FILES, ignore_errors=True)
     return result
 

@@ -110,7 +110,8 @@ def open_ledger(path: Path, *, migrate: bool, create: bool | None = None) -> Led
     try:
         if create:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.touch(mode=0o600)  # files beside it, that SQLite makes, get the same mode
+            if not path.exists():
+                path.touch(mode=0o600)  # the files that SQLite makes beside it get the same mode
         writer = _engine(path, writes=True, owner=migrate)
         _check_identity(writer, path)
         if migrate:

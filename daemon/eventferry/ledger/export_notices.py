@@ -9,6 +9,9 @@ from eventferry.ledger import pull_tables as t
 
 _n = t.export_notices.c
 
+# The longest time between two tries.
+LONGEST_PAUSE_MS = 7_200_000
+
 
 @dataclass(frozen=True, slots=True)
 class NoticeRow:
@@ -36,7 +39,8 @@ def insert(tx: sa.Connection, export_id: str, addresses: Iterable[tuple[str, str
 
 def due(tx: sa.Connection, now_ms: int, limit: int) -> list[NoticeRow]:
     """Pending notices whose time has come, the one that has waited longest first."""
-    query = sa.select(*_COLUMNS).where(_n.state == "pending", _n.next_ms <= now_ms)
+    is_due = sa.or_(_n.next_ms <= now_ms, _n.next_ms > now_ms + LONGEST_PAUSE_MS)  # else the clock was wrong
+    query = sa.select(*_COLUMNS).where(_n.state == "pending", is_due)
     return [NoticeRow(*row) for row in tx.execute(query.order_by(_n.next_ms, _n.id).limit(limit))]
 
 

@@ -13,6 +13,8 @@ from eventferry.ledger import pull_tables as t
 _e, _f = t.exports.c, t.export_files.c
 
 UNDER_WAY = ("queued", "running")
+# The longest time that an export is put off for.
+LONGEST_PAUSE_MS = 300_000
 _AS_JSON = ("tags", "details", "asked", "selection", "output", "destination", "notify")
 
 
@@ -134,10 +136,9 @@ def page(
 
 
 def _has_tag(tag: str) -> sa.ColumnElement[bool]:
-    # By what replacing it changes: LIKE takes no notice of case. An element stands behind the bracket, or a comma.
-    listed = sa.func.replace(_e.tags, "[", ", ")
-    wanted = f", {json.dumps(tag)}".replace("[", ", ")
-    return sa.func.replace(listed, wanted, "") != listed
+    # By what replacing it changes, because LIKE takes no notice of case. Every element stands behind a comma here.
+    listed = sa.literal(", ") + sa.func.substr(_e.tags, 2)
+    return sa.func.replace(listed, f", {json.dumps(tag)}", "") != listed
 
 
 def is_among(scope: sa.Column[str], key_filter: sa.Column[str], whose: Owners) -> sa.ColumnElement[bool]:
@@ -157,20 +158,24 @@ def under_way(tx: sa.Connection, state: str = "running") -> list[ExportRow]:
     return [_read(row) for row in tx.execute(sa.select(*_COLUMNS).where(_e.state == state).order_by(_e.seq))]
 
 
-def next_queued(tx: sa.Connection, running_per_key: int) -> ExportRow | None:
-    """The export to begin next: of the keys with the fewest at work, and less than the limit, the oldest one."""
-    at_work = sa.select(_e.key_id, sa.func.count().label("running")).where(_e.state == "running")
-    counted = at_work.group_by(_e.key_id).subquery()
-    running = sa.func.coalesce(counted.c.running, 0)
-    query = (
-        sa.select(*_COLUMNS)
-        .select_from(t.exports.outerjoin(counted, _e.key_id.is_not_distinct_from(counted.c.key_id)))
-        .where(_e.state == "queued", _e.next_ms <= clock.now_ms(), running < running_per_key)
-        .order_by(running, _e.seq)
-        .limit(1)
-    )
-    row = tx.execute(query).one_or_none()
-    return None if row is None else _read(row)
+def next_queued(tx: sa.Connection, running_per_key: int, turns: Sequence[str | None] = ()) -> ExportRow | None:
+    """The export to begin next: the oldest of a key with the fewest at work, and less than the limit.
+
+    Of several such keys it is the one whose turn was the longest ago: `turns` are the keys that had one, the last one
+    at the end.
+    """
+    per_key = sa.select(_e.key_id, sa.func.count()).where(_e.state == "running").group_by(_e.key_id)
+    running: dict[str | None, int] = {row[0]: row[1] for row in tx.execute(per_key)}
+    now = clock.now_ms()
+    due = sa.or_(_e.next_ms <= now, _e.next_ms > now + LONGEST_PAUSE_MS)  # else the clock was wrong
+    heads = sa.select(_e.key_id, sa.func.min(_e.seq)).where(_e.state == "queued", due).group_by(_e.key_id)
+    turn = {key_id: number for number, key_id in enumerate(turns)}
+    waiting = [
+        (running.get(key_id, 0), turn.get(key_id, -1), seq)
+        for key_id, seq in tx.execute(heads)
+        if running.get(key_id, 0) < running_per_key
+    ]
+    return _one(tx, _e.seq == min(waiting)[-1]) if waiting else None
 
 
 def count_queued(tx: sa.Connection, key_id: str | None) -> int:

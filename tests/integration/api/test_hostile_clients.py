@@ -72,8 +72,8 @@ def test_whoever_sends_too_much_reads_the_refusal_and_no_reset(site, is_announce
 
 
 def test_an_announced_body_beyond_all_bounds_is_refused_unread(site):
-    """So is one whose sender asks first."""
-    for length, extra in ((10**12, ""), (5_000_000, "Expect: 100-continue\r\n")):
+    """So is one whose sender asks first, or waits for the answer."""
+    for length, extra in ((10**12, ""), (5_000_000, "Expect: 100-continue\r\n"), (5_000_000, "")):
         with connected(site) as connection:
             head = f"POST /v1/exports HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{extra}\r\n"
             connection.sendall(head.encode())
@@ -240,3 +240,18 @@ def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_failure(tmp_pat
                 assert not is_closed(connection)
         assert site.get("/healthz").status_code == 200
     assert told == []
+
+
+def test_what_is_wrong_with_the_store_names_no_file_of_it(tmp_path):
+    """Keys and paths may name other tenants, and the machine."""
+    with served(tmp_path, events={"2026/01/02/03/globex.gz": events(5)}, api={"dialects": []}) as site:
+        token = site.key()
+        next((tmp_path / "events").rglob("globex.gz")).unlink()
+        gone = site.get("/v1/events", params={"start": "2000-01-01"}, token=token)
+        (tmp_path / "events").rename(tmp_path / "away")
+        (tmp_path / "events").write_text("no folder")
+        dead = site.get("/v1/events", params={"start": "2000-01-01"}, token=token)
+    assert gone.status_code == 410 and "5 events" in gone.json()["detail"]
+    assert dead.status_code in (410, 503)
+    for each in (gone, dead):
+        assert "globex" not in each.text and str(tmp_path) not in each.text, each.text

@@ -119,6 +119,15 @@ def test_owners_come_from_keys_then_fields_then_defaults(ferry):
         assert numbers(selected(ferry, Selection(scope))) == wanted, scope
 
 
+def test_tenant_and_project_may_be_one_field(ferry):
+    """A source with one name for both is read like any other."""
+    ferry.sources["events"] |= {"tenant_field": "org", "project_field": "org"}
+    ferry.put("2026/01/02/03/a.gz", event(1, org="acme") + event(2, org="zeta") + event(3))
+    ferry.open().index()
+    assert numbers(selected(ferry, Selection(Scope(("acme",), ("acme",))))) == [1]
+    assert numbers(selected(ferry, Selection(Scope(("acme",), ("zeta",))))) == []
+
+
 def test_true_and_one_are_not_confused_between_two_selections(ferry):
     ferry.put("2026/01/02/03/a.gz", event(1, a=1) + event(2, a=True))
     ferry.open().index()

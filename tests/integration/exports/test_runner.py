@@ -12,7 +12,7 @@ import pytest
 from tests.builders import events, wait_until
 from tests.desks import ANA, Works, ask, begin, die, key, look, works_at
 
-from eventferry.exports import folders, requests, task
+from eventferry.exports import ending, folders, requests, task
 from eventferry.exports.model import Output, Selection
 from eventferry.ledger import alerts, exports
 from eventferry.query import Compare, Op
@@ -168,6 +168,52 @@ def test_an_export_whose_process_dies_is_begun_anew(tmp_path):
         assert (row.state, row.kills) == ("complete", 1)
         [content] = works.content(row).values()
         assert gzip.decompress(content) == A + B
+
+
+def test_a_process_that_died_while_it_rested_is_replaced_at_once(tmp_path):
+    """Its death is nobody's failure."""
+    with works_at(tmp_path, FILES, processes=1) as works:
+        works.until(ask(works.desk))
+        [slot] = works.runner._slots
+        [process] = slot._executor._processes.values()
+        process.kill()
+        process.join()
+        wait_until(lambda: slot._executor._broken, what="the end of the pool")
+        row = works.until(ask(works.desk))
+        assert (row.state, row.attempts, row.kills) == ("complete", 1, 0)
+
+
+@pytest.mark.parametrize("trouble", ["store", "vanished", "disk"])
+def test_what_a_requester_is_told_names_neither_paths_nor_keys(works, monkeypatch, trouble):
+    """Keys of files name other tenants, paths the machine; the operator finds both in the log."""
+    told: list[str | None] = []
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if trouble == "store":
+        (works.ferry.home / "events").rename(works.ferry.home / "away")
+    elif trouble == "vanished":
+        (works.ferry.home / "events/2026/01/01/00/a.ndjson").unlink()
+    else:
+        monkeypatch.setattr("eventferry.exports.runner.write_plan", full)
+    for name in ("fail", "fail_or_retry"):
+        own = getattr(ending, name)
+
+        def noting(desk, export_id, reason, *more, own=own):
+            told.append(reason)
+            told.append(more[-1])
+            own(desk, export_id, reason, *more)
+
+        monkeypatch.setattr(ending, name, noting)
+    ask(works.desk)
+    works.runner.tick()
+    works.runner.tick()
+    reason, detail = told[:2]
+    assert reason
+    assert not any(each in reason for each in (str(works.ferry.home), "a.ndjson", "2026/01"))
+    assert detail
+    assert "a.ndjson" in detail or str(works.ferry.home) in detail
 
 
 def test_an_export_that_kills_its_process_five_times_has_failed(tmp_path, monkeypatch):

@@ -282,7 +282,8 @@ def test_a_full_disk_is_said_so(store, monkeypatch):
     result = run_export(spec)
     assert isinstance(result, Failure)
     assert (result.kind, result.retryable) == ("disk_full", True)
-    assert "No space left" in result.sentence
+    assert "no room" in result.sentence
+    assert "No space left" in (result.detail or "")
 
 
 def test_a_vanished_file_fails_the_export_and_a_store_that_is_away_does_not(ferry):
@@ -300,7 +301,8 @@ def test_a_vanished_file_fails_the_export_and_a_store_that_is_away_does_not(ferr
     result = run_export(prepare(ferry, "gone", Output("ndjson")))
     assert isinstance(result, Failure)
     assert (result.kind, result.retryable) == ("missing", False)
-    assert "b.gz of source events" in result.sentence
+    assert "a file of source events" in result.sentence
+    assert "b.gz of source events" in (result.detail or "")
     assert "7 events" in result.sentence
 
 
@@ -373,3 +375,12 @@ def test_memory_does_not_grow_with_the_store(ferry, output, tmp_path):
     made, megabytes = map(int, done.stdout.split())
     assert made == 200_000
     assert megabytes < 350, megabytes
+
+
+def test_a_source_that_is_gone_from_the_configuration_fails_the_export_and_leaves_out_nothing(store):
+    """The next attempt goes on by the plan of the one before, which is for all of the sources."""
+    spec = prepare(store, "gone", Output("ndjson"))
+    result = run_export(replace(spec, sources=()))
+    assert isinstance(result, Failure)
+    assert "no longer configured" in result.sentence
+    assert not result.retryable

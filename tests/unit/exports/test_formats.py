@@ -162,6 +162,26 @@ def test_cells_that_a_spreadsheet_would_run_are_guarded_and_numbers_are_not():
     assert read_csv(encode(Output("csv", formula_guard=True), body_of([{"=cmd": 1}])))[0] == ["'=cmd"]
 
 
+@pytest.mark.parametrize(
+    ("cell", "guarded"),
+    [
+        (" =1+1", "' =1+1"),
+        ("\ufeff=1+1", "'\ufeff=1+1"),
+        ("\u200b\xa0@x", "'\u200b\xa0@x"),
+        ("x;=1+1", "x;'=1+1"),
+        ("x\n=1;", "x\n'=1;"),
+        ("1;-2", "1;-2"),
+        ("-1;-2", "-1;-2"),
+        ("2026-01-02", "2026-01-02"),
+    ],
+)
+def test_a_formula_is_found_behind_blanks_and_where_semicolons_separate(cell, guarded):
+    """Spreadsheets of half the world begin a cell at a semicolon, whatever the quotes; lists of numbers stay."""
+    body = body_of([{"a": cell}])
+    assert read_csv(encode(Output("csv", formula_guard=True), body))[1] == [guarded]
+    assert read_csv(encode(Output("csv"), body))[1] == [cell]
+
+
 def test_fields_choose_and_order_the_columns():
     body = body_of([{"a": {"b": 1, "c": [{"d": 1.0}]}, "e": True}, {"a": 2}])
     fields = (("e",), ("a",), ("a", "b"), ("no",))

@@ -194,6 +194,9 @@ def test_addresses_are_checked_and_counted(tmp_path):
             ask(desk, notify=Notify(email=("x@example.com",) * 11))
         with pytest.raises(NotPossible, match="is not an e-mail address"):
             ask(desk, notify=Notify(email=("x@example.com\r\nBcc: all@example.com",)))
+        for several in ("nope", "x@y.z, q@r.s <a@b.c>", "a@b.c,d@e.f", "group: a@b.c;", f"{'x' * 251}@y.z", "a@-b.c"):
+            with pytest.raises(NotPossible, match="is not an e-mail address"):
+                ask(desk, notify=Notify(email=(several,)))
 
 
 def test_store_credentials_are_encrypted_for_this_export_and_shown_nowhere(desk):

@@ -220,3 +220,24 @@ def test_exports_of_people_are_not_a_schedules_matter(tmp_path, time):
         with desk.ledger.read() as tx:
             assert alerts.open_conditions(tx) == []
         assert look(desk, row).state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("cron", "planned"),
+    [
+        ("30 2 * * *", ["00:30"]),
+        ("30 * * * *", ["23:30", "00:30", "01:30", "02:30"]),
+        ("0 3 * * *", ["02:00"]),
+    ],
+)
+def test_a_night_that_has_an_hour_twice_ends_and_fires_nightly_exports_once(cron, planned):
+    """What is for every hour fires in both; looking for the next time never comes back to the same one."""
+    last = dt.datetime(2026, 10, 24, 23, 0, tzinfo=dt.UTC)
+    fired = []
+    for minutes in range(1, 240):
+        now = dt.datetime(2026, 10, 24, 23, 0, tzinfo=dt.UTC) + dt.timedelta(minutes=minutes)
+        found = latest_planned(cron, "Europe/Berlin", last, now)
+        if found is not None:
+            fired.append(found.strftime("%H:%M"))
+            last = found
+    assert fired == planned

@@ -1,6 +1,7 @@
 """Opening the ledger: never another program's file, never a newer or broken one, never re-created silently."""
 
 import multiprocessing
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -110,6 +111,25 @@ def test_without_a_ledger_the_command_line_says_what_to_do(tmp_path):
     with pytest.raises(LedgerError, match="eventferry once"):
         open_ledger(tmp_path / "ledger.db", migrate=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_else_can_read_the_ledger_or_its_copies(tmp_path):
+    """Whatever the umask: it holds encrypted credentials, addresses, filters and the names of tenants."""
+    from eventferry.ledger import migrate
+
+    before = os.umask(0o022)
+    try:
+        ledger = new(tmp_path / "state" / "ledger.db")
+        with ledger.write() as tx:
+            set_meta(tx, "kept", [1, 2])
+        migrate._copy(tmp_path / "state" / "ledger.db")
+        modes = {each.name: each.stat().st_mode & 0o077 for each in (tmp_path / "state").iterdir()}
+        ledger.close()
+    finally:
+        os.umask(before)
+    assert len(modes) >= 4
+    assert set(modes.values()) == {0}, modes
+    assert (tmp_path / "state").stat().st_mode & 0o077 == 0
 
 
 def test_an_older_schema_is_copied_before_it_is_migrated(tmp_path, monkeypatch):

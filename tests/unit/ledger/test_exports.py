@@ -47,6 +47,55 @@ def test_turns_are_fair_among_keys_and_oldest_first_within_one(desk):
     assert [next_one(desk) for _ in range(5)] == ["ana0", "bob", "eve", "ana1", None]
 
 
+def test_a_key_with_many_waiting_does_not_keep_others_from_the_only_worker(desk):
+    """Nobody is at work when a turn comes, and still the keys take turns."""
+    for number in range(3):
+        ask(desk, name=f"ana{number}")
+    for name in ("bob", "eve"):
+        ask(desk, key(name), name=name)
+    turns: list[str | None] = []
+    begun = []
+    for _ in range(5):
+        with desk.ledger.write() as tx:
+            row = exports.next_queued(tx, 2, turns)
+            assert row is not None
+            exports.start(tx, row.id)
+            exports.cancel(tx, row.id)
+        turns = [*(each for each in turns if each != row.key_id), row.key_id]
+        begun.append(row.name)
+    assert begun == ["ana0", "bob", "eve", "ana1", "ana2"]
+
+
+def test_what_was_put_off_by_a_wrong_clock_is_due(desk):
+    """A clock that was years ahead does not put an export or its letter off for years."""
+    with freezegun.freeze_time(NOON):
+        row = begin(desk, ask(desk, name="late"))
+        with desk.ledger.write() as tx:
+            exports.put_back(tx, row.id, next_ms=row.created_ms + 366 * 86_400_000)
+            export_notices.insert(tx, row.id, [("email", "ana@example.org")])
+            [notice] = export_notices.due(tx, row.created_ms, 1)
+            export_notices.note_failed(tx, notice.id, "no", row.created_ms + 366 * 86_400_000)
+            assert export_notices.due(tx, row.created_ms, 1)
+        assert next_one(desk) == "late"
+
+
+def test_exports_of_thousands_of_owners_are_listed(desk):
+    """Each collection that somebody asks for is an owner of its own."""
+    ask(desk, name="mine")
+    with desk.ledger.read() as tx:
+        whose = {(f"nobody {number}", None) for number in range(3000)} | exports.owners(tx)
+        assert [each.name for each in exports.page(tx, whose, limit=5)] == ["mine"]
+
+
+def test_a_tag_is_found_as_it_is_written_and_whole(desk):
+    """Neither in another case nor as a part of another one."""
+    for tags in (("Prod",), ("prod",), ("a", "prod"), ("prod%",), ('x"prod',), ("pro", "d")):
+        ask(desk, name="/".join(tags), tags=tags)
+    with desk.ledger.read() as tx:
+        assert [each.name for each in exports.page(tx, None, limit=9, tag="prod")] == ["a/prod", "prod"]
+        assert [each.name for each in exports.page(tx, None, limit=9, tag='x"prod')] == ['x"prod']
+
+
 def test_exports_of_schedules_are_those_of_one_key(desk):
     """They share its limit."""
     for number in range(3):

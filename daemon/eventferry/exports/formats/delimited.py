@@ -8,15 +8,20 @@ from eventferry.exports.exact import Number, as_json, text_of
 from eventferry.exports.shape import Shape
 from eventferry.query.expression import Path, join_path
 
-_RISKY = tuple("=+-@\t\r\n＝＋－＠")
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_BREAKS = "\t\r\n"
+_NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+# What looks like a formula, and is no number: at the beginning, behind blanks and marks that readers drop, but also
+# behind a semicolon or a line break, where a cell begins for spreadsheets that separate lists by semicolons.
+_FORMULA = re.compile(
+    rf"((?:\A|[;{_BREAKS}])[ \0\u00a0\u200b\ufeff]*)(?=[-=+@＝＋－＠])(?!{_NUMBER}(?:[;{_BREAKS}]|\Z))"
+)
 
 
 class Csv:
     """A table. Lists are joined with `;`, with compact JSON for elements that are lists or objects.
 
     Null and missing are empty. An object at a column is empty, because its properties have columns of their own, or
-    its JSON where `shows_objects`. With `guard` a cell that a spreadsheet would run as a formula begins with '.
+    its JSON where `shows_objects`. With `guard` what a spreadsheet would run as a formula has a ' before it.
     """
 
     def __init__(self, paths: Sequence[Path], *, guard: bool = False, shows_objects: bool = False) -> None:
@@ -65,9 +70,14 @@ class Csv:
 
 
 def _guarded(cells: Sequence[str]) -> Sequence[str]:
-    if {cell[:1] for cell in cells}.isdisjoint(_RISKY):
+    if not _FORMULA.search("\n".join(cells)) and {cell[:1] for cell in cells}.isdisjoint(_BREAKS):
         return cells
-    return [f"'{cell}" if cell.startswith(_RISKY) and not _NUMBER.fullmatch(cell) else cell for cell in cells]
+    return [_guarded_cell(cell) for cell in cells]
+
+
+def _guarded_cell(cell: str) -> str:
+    cell = _FORMULA.sub(lambda found: f"{found[1]}'" if found.start() else f"'{found[1]}", cell)
+    return f"'{cell}" if cell.startswith(tuple(_BREAKS)) else cell
 
 
 def _quoted(cell: str) -> str:
