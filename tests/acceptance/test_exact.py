@@ -10,7 +10,9 @@ BENCH = Path(__file__).parents[2] / "bench"
 def test_exports_hold_what_somebody_else_finds_in_the_files_for_twenty_random_filters() -> None:
     """Number, times and ids of the events in CSV, NDJSON and Parquet files are those that SQL over the store selects."""
     done = subprocess.run(
-        [sys.executable, BENCH / "exact.py", "--events", "20000", "--filters", "20"], capture_output=True, text=True
+        [sys.executable, BENCH / "exact.py", "--events", "20000", "--filters", "20"],  # noqa: S603
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("same     ") == 20

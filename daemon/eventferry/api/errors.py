@@ -140,6 +140,9 @@ def _from_validation(error: RequestValidationError) -> Problem:
     for each in error.errors():
         if each["type"] == "json_invalid":
             return _from_bad_json(each)
+        if tuple(each["loc"]) == ("body",) and isinstance(each.get("input"), bytes):  # it was not even parsed
+            said = "the body must be JSON and say so: send Content-Type: application/json"
+            return Problem(415, "wrong-media-type", said, mistakes=[Mistake("body", said)])
     mistakes = [mistake_of(each) for each in error.errors()[:20]]
     said = "; ".join(f"{each.where}: {each.problem}" for each in mistakes[:3])
     return Problem(422, "invalid", said, mistakes=mistakes)
@@ -158,6 +161,8 @@ def mistake_of(detail: Mapping[str, Any]) -> Mistake:
     kind, message = detail["type"], re.sub(r"^Value error, ", "", detail["msg"])
     if kind == "missing":
         return Mistake(where, "is missing; it must be given")
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+        return Mistake(where, "must be a JSON object")
     if kind == "extra_forbidden":
         return Mistake(where, "is not known; leave it out, or see /openapi.json for the names")
     said = message[:1].lower() + message[1:]

@@ -24,6 +24,7 @@ from eventferry.config.fields import (
     TimeZone,
     nested_problem,
 )
+from eventferry.config.recipients import MOST_LETTERS, fault_of_address
 from eventferry.config.sink import Filter
 from eventferry.config.source import S3Options
 from eventferry.query import QueryError
@@ -124,6 +125,16 @@ class ScheduleConfig(Table):
             parse_native(self.timeframe, self.timezone, clock.now())
         except QueryError as error:
             raise nested_problem([(where or ("timeframe",), text) for where, text in error.problems]) from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_email(self) -> "ScheduleConfig":
+        faults = [(("email", index), fault_of_address(each)) for index, each in enumerate(self.email)]
+        found = [(where, fault) for where, fault in faults if fault]
+        if len(self.email) > MOST_LETTERS:
+            found.append((("email",), f"{len(self.email)} addresses are more than {MOST_LETTERS}; write a list's address"))
+        if found:
+            raise nested_problem(found)
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import importlib.util
 import json
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from eventferry.config.recipients import MOST_LETTERS, fault_of_address
 from eventferry.exports import folders, visibility
 from eventferry.exports.desk import Desk
 from eventferry.exports.destination import CREDENTIALS, target_of
@@ -28,13 +28,8 @@ from eventferry.ledger.exports import ExportRow, FileRow
 from eventferry.logs import get_logger
 from eventferry.query.scope import ALL
 
-MOST_LETTERS = 10
 # When a queue that is full is worth another try, seconds.
 RETRY_AFTER = 30
-
-_LONGEST_ADDRESS = 254
-_ATOM, _LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 
 logger = get_logger()
 
@@ -105,18 +100,13 @@ def _check(desk: Desk, wanted: Wanted) -> None:
     if len(notify.email) > MOST_LETTERS:
         raise NotPossible("notify.email", f"{len(notify.email)} addresses are more than {MOST_LETTERS}")
     for address in notify.email:
-        _check_address(address)
+        fault = fault_of_address(address)
+        if fault:
+            raise NotPossible("notify.email", fault)
     if notify.webhook is not None:
         _check_webhook(desk, notify.webhook)
     if isinstance(wanted.destination, S3):
         _check_target(desk, wanted.destination)
-
-
-def _check_address(address: str) -> None:
-    """Refuse what is not one address with a host: a mail server would take a list for as many letters."""
-    if len(address) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
-        shown = repr(address[:80])
-        raise NotPossible("notify.email", f"{shown} is not an e-mail address; expected name@example.org")
 
 
 def _check_webhook(desk: Desk, url: str) -> None:
