@@ -8,9 +8,9 @@ BENCH = Path(__file__).parents[2] / "bench"
 
 
 def test_exports_hold_what_somebody_else_finds_in_the_files_for_twenty_random_filters() -> None:
-    """Number, times and ids of the events in CSV, NDJSON and Parquet files are those that SQL over the store selects."""
+    """Number, times and ids of the events in CSV, NDJSON and Parquet are those that SQL over the store selects."""
     done = subprocess.run(
-        [sys.executable, BENCH / "exact.py", "--events", "20000", "--filters", "20"],  # noqa: S603
+        [sys.executable, BENCH / "exact.py", "--events", "20000", "--filters", "20"],
         capture_output=True,
         text=True,
     )

@@ -12,7 +12,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from eventferry.api.abandoning import Abandoned
-from eventferry.api.problems import Mistake, Problem
+from eventferry.api.problems import Mistake, Problem, invalid
 from eventferry.api.surface import Surface, answer
 from eventferry.errors import EventferryError, StoreError
 from eventferry.exports import refusals
@@ -109,7 +109,7 @@ def _from_refusal(error: refusals.ExportRefused) -> Problem:
         case refusals.NotReady():
             return Problem(409, "not-ready", said)
         case refusals.NotPossible():
-            return Problem(422, "invalid", f"{error.field}: {said}", mistakes=[Mistake(f"body.{error.field}", said)])
+            return invalid(f"body.{error.field}", said)
         case refusals.Conflict():
             return Problem(409, "conflict", said)
         case refusals.TooMany():

@@ -68,7 +68,7 @@ def start_read(parts: Parts, key: Key, selection: Selection) -> Read:
     is_complete = is_wholly_indexed(parts, mine)  # before the head is read: what comes between is not missed then
     with parts.ledger.read() as tx:
         head = log.head(tx)
-    planned = plan(parts.ledger, sources, mine, head)
+    planned = plan(parts.ledger, sources, mine, head, clock.now_ms())
     first = list(islice(planned, _PLAN))
     total = None
     if len(first) < _PLAN and sum(each.size for each in first if not each.is_whole) <= _COUNTED:

@@ -8,9 +8,12 @@ from eventferry import clock
 from eventferry.api.parts import Parts
 from eventferry.errors import LedgerError
 from eventferry.ledger.database import get_meta
+from eventferry.logs import get_logger
 
 # The daemon moves its heartbeat every ten seconds.
 SILENT_MS = 60_000
+
+logger = get_logger()
 
 
 class Alive(BaseModel):
@@ -41,9 +44,10 @@ def router(parts: Parts) -> APIRouter:
         checks = {"ledger": "ok", "daemon": "ok"}
         try:
             parts.ledger.check()
-            checks["daemon"] = _daemon(parts)
+            checks["daemon"] = daemon_state(parts)
         except LedgerError as error:
-            checks = {"ledger": str(error), "daemon": "unknown"}
+            logger.warning("ledger.unready", error=str(error))  # with its path, which is not for everybody
+            checks = {"ledger": "cannot be used now; the log says why", "daemon": "unknown"}
         is_well = all(each == "ok" for each in checks.values())
         response.status_code = 200 if is_well else 503
         return Ready(status="ok" if is_well else "failing", checks=checks)
@@ -57,7 +61,8 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-def _daemon(parts: Parts) -> str:
+def daemon_state(parts: Parts) -> str:
+    """ok, or what is wrong with the daemon, without which no export is made."""
     with parts.ledger.read() as tx:
         heartbeat, stopped = get_meta(tx, "heartbeat_ms"), get_meta(tx, "stopped_ms")
     if heartbeat is None:

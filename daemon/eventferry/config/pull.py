@@ -129,10 +129,13 @@ class ScheduleConfig(Table):
 
     @model_validator(mode="after")
     def _check_email(self) -> "ScheduleConfig":
-        faults = [(("email", index), fault_of_address(each)) for index, each in enumerate(self.email)]
-        found = [(where, fault) for where, fault in faults if fault]
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        for index, address in enumerate(self.email):
+            fault = fault_of_address(address)
+            if fault:
+                found.append((("email", index), fault))
         if len(self.email) > MOST_LETTERS:
-            found.append((("email",), f"{len(self.email)} addresses are more than {MOST_LETTERS}; write a list's address"))
+            found.append((("email",), f"{len(self.email)} addresses are more than {MOST_LETTERS}"))
         if found:
             raise nested_problem(found)
         return self

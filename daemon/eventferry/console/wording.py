@@ -62,6 +62,8 @@ def range_text(start_ms: int | None, end_ms: int | None, asked: Mapping[str, Any
         return f"{_days(start, last)} {name}"
     if start is None or end is None:
         return f"{'Before' if start is None else 'Since'} {_moment(start or end)} {name}"
+    if start.date() == end.date() and start.utcoffset() == end.utcoffset():
+        return f"{_moment(start)} – {_time(end)} {name}"
     return f"{_moment(start)} – {_moment(end)} {name}"
 
 
@@ -82,7 +84,11 @@ def _day(moment: dt.datetime | None) -> str:
 
 def _moment(moment: dt.datetime | None) -> str:
     assert moment is not None
-    return f"{_day(moment)}, {moment:%H:%M:%S}" if moment.second else f"{_day(moment)}, {moment:%H:%M}"
+    return f"{_day(moment)}, {_time(moment)}"
+
+
+def _time(moment: dt.datetime) -> str:
+    return f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
 
 
 def _is_midnight(moment: dt.datetime | None) -> bool:

@@ -41,7 +41,9 @@ def columns_of(output: Output, survey: Survey | None = None) -> tuple[Column, ..
     """The columns of the output's files; none for formats without. `survey` is of all selected events."""
     fields = tuple(dict.fromkeys(output.fields))
     if output.format == "csv":
-        return tuple(map(Column, fields or (survey.columns() if survey else ())))
+        found = tuple(map(Column, fields or (survey.columns() if survey else ())))
+        is_bare = not found and survey is not None and survey.events > 0  # a row without a cell is none to most readers
+        return (Column(WHOLE_EVENT, "json"),) if is_bare else found
     if output.format != "parquet":
         return ()
     survey = survey or Survey()

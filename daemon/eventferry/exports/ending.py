@@ -55,7 +55,7 @@ def fail(desk: Desk, export_id: str, reason: str, detail: str | None = None) -> 
 
 
 def fail_or_retry(desk: Desk, export_id: str, reason: str, kind: str = "", detail: str | None = None) -> None:
-    """Queue the export again after a pause, or, after an hour of trouble, give it up.
+    """Queue the export again after a pause, or, after an hour of trouble, give it up; meanwhile its reason says so.
 
     `kind` and `detail` as of a task's Failure: of disk_full and bucket the operator is told at once.
     """
@@ -73,7 +73,8 @@ def fail_or_retry(desk: Desk, export_id: str, reason: str, kind: str = "", detai
             _fail(tx, export_id, reason, detail)
             return
         pause = min(max((now - since) // 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS)
-        exports.put_back(tx, export_id, next_ms=now + pause, troubled_ms=since)
+        told = f"waits: {reason}; it is tried again"
+        exports.put_back(tx, export_id, next_ms=now + pause, troubled_ms=since, reason=told)
     logger.warning("export.postponed", export=export_id, seconds=pause / 1000, reason=detail or reason)
 
 

@@ -37,12 +37,18 @@ def readables(ledger: Ledger, configured: Iterable[SourceConfig]) -> dict[int, R
 
 
 def plan(
-    ledger: Ledger, sources: Mapping[int, Readable], selection: Selection, as_of: int, page: int = PAGE
+    ledger: Ledger,
+    sources: Mapping[int, Readable],
+    selection: Selection,
+    as_of: int,
+    as_of_ms: int,
+    page: int = PAGE,
 ) -> Iterator[Planned]:
     """The segments up to the position `as_of` that may hold selected events, in the order of the log; streams.
 
-    Left out is what was rewritten before `as_of`, so that the log holds its new content. No transaction is open
-    between two pages. Raises what the ledger raises.
+    Left out is what was rewritten before `as_of`, so that the log holds its new content, or emptied before `as_of_ms`,
+    the moment at which `as_of` was the log's head. No transaction is open between two pages. Raises what the ledger
+    raises.
     """
     at = 0
     while sources:
@@ -56,7 +62,7 @@ def plan(
             }
         for segment in found:
             later = versions[segment.source_id].get(segment.key_hash, [])
-            if not _is_replaced(segment, later, as_of):
+            if not _is_replaced(segment, later, as_of, as_of_ms):
                 planned = _planned(sources[segment.source_id], segment, later, selection)
                 if planned is not None:
                     yield planned
@@ -65,12 +71,17 @@ def plan(
         at = found[-1].position
 
 
-def _is_replaced(segment: CoveredSegment, versions: Sequence[KeyVersion], as_of: int) -> bool:
+def _is_replaced(segment: CoveredSegment, versions: Sequence[KeyVersion], as_of: int, as_of_ms: int) -> bool:
     """Whether the log holds, up to `as_of`, a later version's content in its place; an empty one's is nothing."""
     return any(
         each.is_new_content
         and each.object_id > segment.object_id
-        and (each.first_position is None or segment.position < each.first_position <= as_of)
+        and (
+            segment.position < each.first_position <= as_of
+            if each.first_position is not None
+            # It has no position. Of the same moment it counts as later: then something is said to be missing at worst.
+            else each.taken_ms is not None and each.taken_ms < as_of_ms
+        )
         for each in versions
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from eventferry import clock
 from eventferry.execution import make_executor
-from eventferry.exports import ending, expiry, folders, placing
+from eventferry.exports import ending, expiry, folders, placing, resuming
 from eventferry.exports.desk import Desk
 from eventferry.exports.model import Output, Selection
 from eventferry.exports.plan import plan
@@ -216,8 +216,11 @@ class Runner:
         desk = self._desk
         work = self._make_work(row.id)
         selection, sources = Selection.from_data(row.selection), self._sources()
-        if not (work / PLAN).exists():  # an attempt goes on by the plan of the one before
-            write_plan(work / PLAN, plan(desk.ledger, sources, selection, row.as_of))
+        if not (work / PLAN).exists() or not resuming.reads_the_same(work, sources):
+            folders.remove(desk.folder, work.name)  # what was made by another plan
+            work = self._make_work(row.id)
+            resuming.note_sources(work, sources)
+            write_plan(work / PLAN, plan(desk.ledger, sources, selection, row.as_of, row.created_ms))
         spec = TaskSpec(
             export_id=row.id,
             folder=desk.folder,

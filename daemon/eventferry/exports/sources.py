@@ -22,6 +22,14 @@ class Readable:
     project_field: str | None = None
     collection_field: str | None = None
 
+    @property
+    def reading(self) -> list[object]:
+        """What decides whose its events are, when they were and what they are; for JSON. It holds no secrets."""
+        return [
+            self.name, self.key_pattern, list(self.time_fields), self.tenant_field, self.project_field,
+            self.collection_field, self.concatenated,
+        ]  # fmt: skip
+
     def open(self) -> Store:
         """A fresh connection to the store."""
         return open_store(self.store)

@@ -44,6 +44,7 @@ class KeyVersion:
     version: str
     is_new_content: bool  # indexed, and not only more of the version before
     first_position: int | None  # None: nothing of it is in the log
+    taken_ms: int | None  # when it was indexed; None: it was not yet
 
 
 _SELECT = sa.select(
@@ -89,11 +90,11 @@ def versions_of(tx: sa.Connection, source_id: int, key_hashes: Sequence[str]) ->
     first = sa.select(sa.func.min(_s.position)).where(_s.object_id == _o.id).scalar_subquery()
     is_new = (_o.state == "indexed") & (_o.base == 0)
     rows = tx.execute(
-        sa.select(_o.key_hash, _o.id, _o.version, is_new, first)
+        sa.select(_o.key_hash, _o.id, _o.version, is_new, first, _o.finished_ms)
         .where(_o.source_id == source_id, _o.key_hash.in_(list(key_hashes)))
         .order_by(_o.id)
     )
     found: dict[str, list[KeyVersion]] = {}
-    for key_hash, object_id, version, is_new_content, position in rows:
-        found.setdefault(key_hash, []).append(KeyVersion(object_id, version, bool(is_new_content), position))
+    for key_hash, object_id, version, is_new_content, *when in rows:
+        found.setdefault(key_hash, []).append(KeyVersion(object_id, version, bool(is_new_content), *when))
     return found

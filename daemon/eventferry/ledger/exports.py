@@ -193,7 +193,7 @@ def credentials(tx: sa.Connection, export_id: str) -> bytes | None:
 def start(tx: sa.Connection, export_id: str) -> None:
     """The export is at work from now on; the attempt counts before it begins."""
     began = sa.func.coalesce(_e.started_ms, clock.now_ms())
-    _change(tx, export_id, state="running", attempts=_e.attempts + 1, started_ms=began)
+    _change(tx, export_id, state="running", attempts=_e.attempts + 1, started_ms=began, reason=None)
 
 
 def put_back(tx: sa.Connection, export_id: str, *, next_ms: int = 0, **counts: Any) -> None:
@@ -300,7 +300,7 @@ def _end(tx: sa.Connection, export_id: str, state: str, **values: Any) -> bool:
     """Whether it had not ended before. An end is for good, and the requester's credentials go with it."""
     open_ = (_e.id == export_id) & _e.state.in_(UNDER_WAY)
     now = clock.now_ms()
-    row: dict[str, Any] = {"finished_ms": now, "modified_ms": now, "credentials": None, **values}
+    row: dict[str, Any] = {"finished_ms": now, "modified_ms": now, "credentials": None, "reason": None, **values}
     return tx.execute(sa.update(t.exports).where(open_).values(state=state, **row)).rowcount == 1
 
 

@@ -6,12 +6,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from eventferry import clock
-from eventferry.ledger import Ledger, alerts, exports, log, pull_tables, sends
+from eventferry.ledger import Ledger, alerts, coverage, exports, log, pull_tables, sends
 from eventferry.ledger import tables as t
 from eventferry.ledger.batches import OPEN
 
 _s, _o, _b, _c = t.segments.c, t.objects.c, t.batches.c, t.cursors.c
 
+# So long an export that is queued or running keeps what it may select: one that never ends is not to fill the disk.
+EXPORT_PIN_MS = 24 * 3600 * 1000
 # Rows per transaction: others who write wait for one page, not for all of it.
 PAGE = 500
 
@@ -19,7 +21,8 @@ PAGE = 500
 def prune(ledger: Ledger, before_ms: int) -> dict[str, int]:
     """Delete ended batches, delivered segments, their objects, old runs, messages, requests, exports; counts per table.
 
-    Nothing goes that an enabled sink, or one disabled for less than its limit, still needs. The floor of a source rises
+    Nothing goes that an enabled sink, or one disabled for less than its limit, still needs, nor what an export under way
+    may select that was asked for within a day. The floor of a source rises
     with the objects that go, so that their keys are not taken again. Each page is a transaction after which the books
     balance: pruning may end between any two.
     """
@@ -78,7 +81,7 @@ def _prune_log(ledger: Ledger, source_id: int, before_ms: int, counts: dict[str,
             return
         with ledger.write() as tx:
             # Whatever was asked for since, as by a replay, is needed again.
-            if _first_needed(tx, source_id) < high:
+            if _first_needed(tx, source_id) < high or _first_selected(tx, source_id, low, high) < high:
                 return
             for table, count in _prune_page(tx, source_id, low, high, before_ms).items():
                 counts[table] += count
@@ -134,9 +137,16 @@ def _shift_starts(tx: sa.Connection, source_id: int, start: int, gone: sa.Column
 
 
 def _prune_empty_objects(ledger: Ledger, source_id: int, before_ms: int) -> int:
-    """Old objects that never had anything in the log, or have nothing any more."""
+    """Old objects of keys that never had anything in the log, or have nothing any more.
+
+    While another version of the key has, they say what became of it: whoever reads it needs to know.
+    """
     count = last = 0
-    empty = sa.not_(sa.exists().where(_s.object_id == _o.id)) & _is_over(before_ms) & (_o.source_id == source_id)
+    same = t.objects.alias()
+    logged = sa.exists().where(
+        same.c.source_id == _o.source_id, same.c.key_hash == _o.key_hash, _s.object_id == same.c.id
+    )
+    empty = sa.not_(logged) & _is_over(before_ms) & (_o.source_id == source_id)
     while True:
         query = sa.select(_o.id).where(empty, _o.id > last).order_by(_o.id).limit(PAGE)
         with ledger.read() as tx:
@@ -172,6 +182,21 @@ def _first_needed(tx: sa.Connection, source_id: int) -> int:
         if first is not None:
             needed.append(first)
     return min(needed)
+
+
+def _first_selected(tx: sa.Connection, source_id: int, low: int, high: int) -> int:
+    """The first position from `low` that a young export under way may select of the source; `high` where none is before."""
+    young = [
+        each
+        for state in exports.UNDER_WAY
+        for each in exports.under_way(tx, state)
+        if each.created_ms >= clock.now_ms() - EXPORT_PIN_MS
+    ]
+    ranges = {(each.selection["start_ms"], each.selection["end_ms"], each.as_of) for each in young}
+    for start_ms, end_ms, as_of in ranges:
+        for first in coverage.covered(tx, [source_id], low - 1, min(as_of, high - 1), start_ms, end_ms, limit=1):
+            high = first.position
+    return high
 
 
 def _is_expired() -> sa.ColumnElement[bool]:
@@ -219,7 +244,7 @@ def _note_gaps(tx: sa.Connection, source_id: int, up_to: int) -> None:
 
 
 def _keep_from(tx: sa.Connection, source_id: int, before_ms: int) -> int:
-    """The first position that stays: needed, young, or part of an object or of a batch that is.
+    """The first position that stays: needed, young, selected, or part of an object or of a batch that is.
 
     The last position of the log stays, too, so that the log goes on counting where it was. One look back is enough: a
     batch that reaches past the result, but not to what is needed or young, goes whole.
@@ -227,6 +252,7 @@ def _keep_from(tx: sa.Connection, source_id: int, before_ms: int) -> int:
     young = sa.select(sa.func.min(_s.position)).join_from(t.segments, t.objects, _s.object_id == _o.id)
     first = tx.execute(young.where(_s.source_id == source_id, sa.not_(_is_old(before_ms)))).scalar_one()
     keep = min(each for each in (_first_needed(tx, source_id), first, log.head(tx)) if each is not None)
+    keep = _first_selected(tx, source_id, 0, keep)
     of_batch = tx.execute(
         sa.select(sa.func.min(_b.from_position)).where(
             _b.source_id == source_id, _b.from_position < keep, _b.to_position >= keep

@@ -56,7 +56,7 @@ exports = Table(
     Column("notify", Text, nullable=False),  # JSON: {"email": […], "webhook": …}
     Column("as_of", BigInteger, nullable=False),  # the log's head when it was made: later positions are not read
     Column("state", Text, nullable=False),
-    Column("reason", Text),  # why it failed
+    Column("reason", Text),  # why it failed, or, while it is queued, why it waits
     Column("attempts", Integer, nullable=False, default=0),  # times that its worker was started
     Column("kills", Integer, nullable=False, default=0),  # times that its worker died
     Column("interruptions", Integer, nullable=False, default=0),  # times that the daemon died while it ran

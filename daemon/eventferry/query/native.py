@@ -120,7 +120,7 @@ def _parse_compare(path: Path, key: str, value: object, where: Where, findings: 
 
 def _no_operator(key: str) -> str:
     if key in _NEW_WORDS:
-        return f"is no operator: {key} is now {_NEW_WORDS[key]}"
+        return f"is no operator; write {_NEW_WORDS[key]}"
     return f"is no operator{meant(key, _OPERATORS)}; one of {', '.join(_OPERATORS)}"
 
 

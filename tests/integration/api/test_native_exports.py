@@ -55,6 +55,18 @@ def test_a_created_export_says_where_it_is_and_what_it_selects(site, token):
     assert (shown["name"], shown["tags"], shown["state"], shown["files"]) == ("Monday", ["a"], "queued", None)
 
 
+def test_a_body_that_is_not_said_to_be_json_is_415_and_not_repeated(site, token):
+    """What `curl -d` sends by itself; the answer says what to send, and tells nobody's log what was in the body."""
+    sent = {"Content-Type": "application/x-www-form-urlencoded"}
+    refused = site.post("/v1/exports", token=token, content=b'{"secret_key": "hidden"}', headers=sent)
+    assert (refused.status_code, refused.json()["type"]) == (415, "urn:eventferry:problem:wrong-media-type")
+    assert "send Content-Type: application/json" in refused.json()["detail"]
+    assert "hidden" not in refused.text
+    for body in ([], "text", 7):
+        refused = site.post("/v1/exports", token=token, json=body)
+        assert (refused.status_code, refused.json()["detail"]) == (422, "body: must be a JSON object"), body
+
+
 def test_one_idempotency_key_makes_one_export(site, token):
     """The same request again gives the same export; another one under the key is a conflict."""
     headers = {"Idempotency-Key": "once"}

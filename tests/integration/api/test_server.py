@@ -7,6 +7,8 @@ from tests.builders import events, wait_until
 from tests.served import served
 
 from eventferry.api.access_log import shown_query
+from eventferry.errors import LedgerError
+from eventferry.ledger import Ledger
 from eventferry.ledger.database import set_meta
 
 
@@ -26,6 +28,20 @@ def test_health_needs_no_key_and_readiness_names_what_is_wrong(site):
     assert (answer.status_code, answer.json()["checks"]["ledger"]) == (503, "ok")
     assert "1970-01-01" in answer.json()["checks"]["daemon"]
     wait_until(lambda: site.get("/readyz").status_code == 200, 20, "the next heartbeat")
+
+
+def test_readiness_says_nothing_of_the_machine(site, monkeypatch, capsys):
+    """Anybody may ask: the path of a ledger that fails is for the log."""
+
+    def fail() -> None:
+        raise LedgerError(f"{site.ledger.path} cannot be read: disk I/O error")
+
+    monkeypatch.setattr(Ledger, "check", lambda _: fail())
+    answer = site.get("/readyz")
+    assert (answer.status_code, set(answer.json()["checks"])) == (503, {"ledger", "daemon"})
+    assert "log" in answer.json()["checks"]["ledger"]
+    assert str(site.ledger.path) not in answer.text
+    assert "disk I/O" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/exports", "/nothing", "/openapi.json"])

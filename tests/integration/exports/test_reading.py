@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.builders import Ferry, event, events, numbers
 
+from eventferry import clock
 from eventferry.exports.distinct import distinct
 from eventferry.exports.latest import latest
 from eventferry.exports.model import Selection
@@ -39,9 +40,15 @@ def head(ferry: Ferry) -> int:
         return log.head(tx)
 
 
-def planned(ferry: Ferry, selection: Selection = EVERYTHING, as_of: int | None = None, page: int = 2) -> list[Planned]:
+def planned(
+    ferry: Ferry,
+    selection: Selection = EVERYTHING,
+    as_of: int | None = None,
+    page: int = 2,
+    as_of_ms: int = 1 << 62,  # after everything that the ledger knows
+) -> list[Planned]:
     sources = readables(ferry.ledger, ferry.config.sources)
-    return list(plan(ferry.ledger, sources, selection, head(ferry) if as_of is None else as_of, page))
+    return list(plan(ferry.ledger, sources, selection, head(ferry) if as_of is None else as_of, as_of_ms, page))
 
 
 def selected(ferry: Ferry, selection: Selection = EVERYTHING, as_of: int | None = None) -> list[bytes]:
@@ -72,7 +79,7 @@ def test_sources_are_read_in_the_order_of_the_log_and_only_those_that_are_asked_
         assert numbers(selected(ferry)) == list(range(6))
         assert numbers(selected(ferry, Selection(Scope(collections=("one", "three"))))) == [0, 2, 3, 5]
         known = readables(ferry.ledger, [each for each in ferry.config.sources if each.name != "two"])
-        found = read(plan(ferry.ledger, known, Selection(), 4, 1), known, Selection())
+        found = read(plan(ferry.ledger, known, Selection(), 4, 1 << 62, 1), known, Selection())
         assert numbers(each.body for each in found) == [0, 2, 3]
 
 
@@ -146,6 +153,24 @@ def test_what_was_rewritten_is_read_once_as_it_is_now(ferry):
     assert numbers(selected(ferry)) == [*range(10, 20), *range(100, 105)]
     with pytest.raises(Missing, match=r"a\.gz of source events was rewritten .* 10 events"):
         selected(ferry, as_of=before)
+
+
+def test_what_was_emptied_counts_as_gone_only_for_reads_that_were_asked_for_after_that(ferry):
+    """An empty version has no position: an export from before it misses events, and says so."""
+    ferry.sources["events"]["on_change"] = "deliver"
+    ferry.put("2026/01/02/03/a.gz", events(10))
+    ferry.put("2026/01/02/03/b.gz", events(10, start=10))
+    ferry.open().index()
+    before, before_ms = head(ferry), clock.now_ms()
+    ferry.put("2026/01/02/03/a.gz", b"")
+    ferry.index(full=True)
+    assert head(ferry) == before
+    assert numbers(selected(ferry)) == list(range(10, 20))
+    [emptied, kept] = planned(ferry, as_of_ms=before_ms)
+    assert (emptied.key[-4:], kept.key[-4:]) == ("a.gz", "b.gz")
+    sources = readables(ferry.ledger, ferry.config.sources)
+    with pytest.raises(Missing, match=r"a\.gz of source events was rewritten .* 10 events"):
+        list(read([emptied, kept], sources, EVERYTHING))
 
 
 def test_what_was_appended_to_is_read_from_the_newest_version(ferry):

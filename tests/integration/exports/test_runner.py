@@ -6,16 +6,22 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 import freezegun
 import pytest
-from tests.builders import events, wait_until
+from tests.builders import event, events, wait_until
 from tests.desks import ANA, Works, ask, begin, die, key, look, works_at
 
+from eventferry.execution import make_executor
 from eventferry.exports import ending, folders, requests, task
 from eventferry.exports.model import Output, Selection
+from eventferry.exports.plan import readables
+from eventferry.exports.runner import Runner
 from eventferry.ledger import alerts, exports
-from eventferry.query import Compare, Op
+from eventferry.query import Compare, Op, Scope
+from eventferry.store.opening import StreamLimits
 
 A, B = events(100), events(50, 100)
 FILES = {"2026/01/01/00/a.ndjson": A, "2026/01/02/00/b.ndjson": B}
@@ -267,6 +273,44 @@ def test_files_that_were_finished_when_the_daemon_died_are_not_made_again(works,
     again = Works(works.ferry, 0)
     assert again.until(row).state == "complete"
     assert list(again.content(row).values()) == [A + B]
+
+
+def test_settings_that_changed_between_two_attempts_begin_the_export_anew(tmp_path):
+    """A plan says whose whole files are: with another tenant field it, and what was made by it, is void."""
+    events_ = event(1, org="acme", owner="zeta") + event(2, org="zeta", owner="acme")
+    with works_at(tmp_path, {"2026/01/01/00/a.ndjson": events_}, processes=1) as works:
+        row = ask(works.desk, selection=Selection(Scope(tenants=("default",))))
+        works.runner.tick()
+        works.runner.close()
+        work = works.desk.folder / f"{folders.WORK}{row.id}"
+        (work / "survey.json").write_text("left by the attempt before")
+        works.ferry.sources["events"]["tenant_field"] = "org"
+        works.ferry.open()
+        again = Works(works.ferry, 0)
+        again.runner.tick()
+        assert not (work / "survey.json").exists()
+        assert (again.until(row).state, again.until(row).events) == ("complete", 0)
+        again.runner.close()
+
+
+@pytest.mark.parametrize("change", ["nothing", "limits", "removed"])
+def test_an_attempt_goes_on_where_how_events_are_read_is_the_same(tmp_path, change):
+    """Other limits are no other events; and a source that is gone is told by the plan that has it, not left out."""
+    with works_at(tmp_path, FILES, processes=1) as works:
+        row = ask(works.desk)
+        works.runner.tick()
+        works.runner.close()
+        plan = works.desk.folder / f"{folders.WORK}{row.id}" / task.PLAN
+        before = plan.stat().st_ino
+        found = readables(works.ferry.ledger, works.ferry.config.sources)
+        if change == "limits":
+            found = {id_: replace(each, limits=StreamLimits(max_bytes=1 << 30)) for id_, each in found.items()}
+        again = Runner(works.desk, lambda: {} if change == "removed" else found, make=partial(make_executor, 0))
+        again.tick()
+        assert plan.stat().st_ino == before
+        again.tick()
+        assert look(works.desk, row).state == ("failed" if change == "removed" else "complete")
+        again.close()
 
 
 def test_switched_off_no_export_is_made_and_those_at_work_wait(tmp_path):

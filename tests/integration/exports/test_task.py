@@ -21,6 +21,7 @@ import pytest
 from backports import zstd
 from tests.builders import Ferry, event, events
 
+from eventferry import clock
 from eventferry.exports import parts, progress
 from eventferry.exports.model import Output, Selection
 from eventferry.exports.plan import plan, readables
@@ -59,7 +60,7 @@ def prepare(ferry: Ferry, id_: str, output: Output, selection: Selection = EVERY
         as_of = log.head(tx)
     spec = TaskSpec(id_, ferry.home / "exports", tuple(sources.values()), selection, output, as_of, **more)
     spec.work.mkdir(parents=True)
-    write_plan(spec.work / PLAN, plan(ferry.ledger, sources, selection, as_of))
+    write_plan(spec.work / PLAN, plan(ferry.ledger, sources, selection, as_of, clock.now_ms()))
     return spec
 
 
@@ -317,7 +318,7 @@ def test_a_touched_file_is_read_with_the_next_plan(ferry):
     assert not (spec.work / PLAN).exists()
     ferry.index(full=True)
     sources = readables(ferry.ledger, ferry.config.sources)
-    write_plan(spec.work / PLAN, plan(ferry.ledger, sources, spec.selection, spec.as_of))
+    write_plan(spec.work / PLAN, plan(ferry.ledger, sources, spec.selection, spec.as_of, clock.now_ms()))
     assert isinstance(run_export(spec), Made)
     assert read_back(spec) == list(range(10))
 

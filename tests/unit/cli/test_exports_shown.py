@@ -56,6 +56,23 @@ def test_check_tries_the_folder_of_exports(ferry):
     assert "cannot be written to" in run(ferry, "check").output
 
 
+def test_check_minds_what_would_disappoint_whoever_waits_for_a_letter(ferry):
+    """Links that only this machine can follow, and a schedule that the pull side, being off, never runs."""
+    letters = {"type": "email", "host": "127.0.0.1", "from": "ferry@example.org", "to": ["ops@example.org"]}
+    ferry.top["alerts"] = {"channels": [letters]}
+    ferry.top["exports"] = {"schedules": [{"name": "nightly", "cron": "0 1 * * *", "email": ["ana@example.org"]}]}
+    ferry.save()
+    assert "need api.public_url" in " ".join(run(ferry, "check").output.split())
+    ferry.top["api"] = {"public_url": "https://events.example.org"}
+    ferry.save()
+    assert "public_url" not in run(ferry, "check").output
+    ferry.top["pull"] = {"enabled": False}
+    ferry.save()
+    found = run(ferry, "check")
+    assert "1 schedule will not run: the pull side is off" in " ".join(found.output.split())
+    assert found.exit_code == 0
+
+
 @pytest.mark.servers
 def test_check_writes_reads_and_deletes_in_the_bucket_of_exports(ferry):
     """A bucket that refuses is told with the remedy, and without the secret."""

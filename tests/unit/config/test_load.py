@@ -290,6 +290,17 @@ def test_cron_replaces_the_interval() -> None:
     assert load_text(config.show(), environ={}) == config
 
 
+def test_a_schedules_letters_go_to_addresses_that_exporting_takes() -> None:
+    """What would fail every night is refused when it is written: each address by its place, and too many."""
+    channel = '[[alerts.channels]]\ntype = "email"\nhost = "h"\nfrom = "a@b.c"\nto = ["a@b.c"]\n'
+    schedule = channel + '[[exports.schedules]]\nname = "nightly"\ncron = "0 1 * * *"\nemail = '
+    assert load_text(schedule + '["ana@example.org"]\n', environ={}).exports.schedules[0].email == ("ana@example.org",)
+    with pytest.raises(ConfigError, match=r"exports\.schedules\[0\]\.email\[1\]: 'boss' is not an e-mail address"):
+        load_text(schedule + '["ana@example.org", "boss"]\n', environ={})
+    with pytest.raises(ConfigError, match="11 addresses are more than 10"):
+        load_text(schedule + str([f"n{each}@example.org" for each in range(11)]) + "\n", environ={})
+
+
 def test_what_is_shown_is_a_configuration() -> None:
     """`config show` of a file without secrets loads as the same configuration."""
     text = (

@@ -91,6 +91,9 @@ def test_csv_holds_every_value_where_an_independent_flattening_puts_it(events):
         {path for each in wanted for path, value in each.items() if value is not None or path not in objects},
         key=join_path,
     )
+    if events and not paths:
+        assert (header, [json.loads(row[0]) for row in rows]) == (["event"], events)
+        return
     assert header == [join_path(path) for path in paths]
     assert rows == [[cell(each.get(path)) for path in paths] for each in wanted]
 
@@ -227,6 +230,12 @@ def test_duckdb_reads_what_was_written(tmp_path):
         assert duckdb.sql(query + read).fetchall() == [(1000, 499500, 500, 'x,"0"\n')]
 
 
+@pytest.mark.parametrize("format_", ["csv", "parquet"])
+def test_duckdb_reads_as_many_rows_as_there_are_events_without_properties(tmp_path, format_):
+    (tmp_path / f"a.{format_}").write_bytes(encode(Output(format_), b"{}\n" * 7))
+    assert duckdb.sql(f"select event from '{tmp_path}/a.{format_}'").fetchall() == [("{}",)] * 7
+
+
 def test_an_empty_selection_gives_valid_files():
     assert encode(Output("csv")) == b"\r\n"
     assert json.loads(encode(Output("json"))) == []
@@ -235,7 +244,8 @@ def test_an_empty_selection_gives_valid_files():
 
 
 def test_events_without_properties_are_rows_all_the_same():
-    assert encode(Output("csv"), b"{}\n{}\n") == b"\r\n\r\n\r\n"
+    assert encode(Output("csv"), b"{}\n{ }\n") == b"event\r\n{}\r\n{ }\r\n"
+    assert read_csv(encode(Output("csv"), b'{"o":{}}\n')) == [["event"], ['{"o":{}}']]
     table = pq.read_table(io.BytesIO(encode(Output("parquet"), b"{}\n{ }\n")))
     assert table.column("event").to_pylist() == ["{}", "{ }"]
 

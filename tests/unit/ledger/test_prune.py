@@ -8,9 +8,11 @@ import freezegun
 import pytest
 import sqlalchemy as sa
 from tests.builders import Ferry, events, numbers
+from tests.desks import ask
 
-from eventferry import clock
-from eventferry.ledger import alerts, log, sends, sinks
+from eventferry import app, clock
+from eventferry.exports.model import Selection
+from eventferry.ledger import alerts, exports, log, sends, sinks
 from eventferry.ledger import prune as prune_module
 from eventferry.ledger import tables as t
 from eventferry.ledger.prune import prune
@@ -301,3 +303,66 @@ def test_pruning_keeps_messages_that_wait_and_forgets_what_is_resolved(tmp_path,
         assert (counts["messages"], counts["conditions"]) == (1, 1)
         assert ferry.rows(sa.select(t.messages.c.id)) == [(2,), (3,)]  # sending, and not routed
         assert list(ferry.conditions()) == ["open"]
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_what_an_export_under_way_may_select_stays_for_a_day(tmp_path, time, state):
+    """Older segments than its range begins with go all the same; what it covers goes once it ended, or took a day."""
+    with Ferry(tmp_path) as ferry:
+        ferry.top["pull"] = {"enabled": True}
+        ferry.open()
+        live(ferry, time, range(1, 11))
+        desk = app.build_desk(ferry.ledger, ferry.config)
+        [third] = ferry.rows(
+            sa.select(t.segments.c.time_min, t.segments.c.position).order_by(t.segments.c.position).offset(2).limit(1)
+        )
+        row = ask(desk, selection=Selection(start_ms=third.time_min))
+        if state == "running":
+            with ferry.ledger.write() as tx:
+                exports.start(tx, row.id)
+        assert keep_days(ferry, 4)["segments"] == 2
+        assert ferry.rows(sa.select(sa.func.min(t.segments.c.position))) == [(third.position,)]
+        time.tick(dt.timedelta(days=1, seconds=1))
+        assert keep_days(ferry, 4)["segments"] > 1
+
+
+def test_what_was_asked_for_while_pruning_stays(tmp_path, time, monkeypatch):
+    """Between two pages an export of everything is queued: nothing goes after that, until it ended."""
+    with Ferry(tmp_path) as ferry:
+        ferry.top["pull"] = {"enabled": True}
+        ferry.open()
+        live(ferry, time, range(1, 11))
+        desk = app.build_desk(ferry.ledger, ferry.config)
+        monkeypatch.setattr(prune_module, "PAGE", 1)
+        own, asked = prune_module._page_end, []
+
+        def asking(*args: object) -> int:
+            end = own(*args)
+            if args[2]:  # not before the first page
+                asked.append(ask(desk))
+            return end
+
+        with monkeypatch.context() as patch:
+            patch.setattr(prune_module, "_page_end", asking)
+            assert keep_days(ferry, 4)["segments"] == 1
+        with ferry.ledger.write() as tx:
+            for row in asked:
+                exports.ask_cancel(tx, row.id)
+        assert keep_days(ferry, 4)["segments"] > 3
+
+
+def test_what_became_of_a_file_is_known_as_long_as_its_events_are(tmp_path, time):
+    """A touched file is read by its last version: that stays while the log holds what the first one brought."""
+    with Ferry(tmp_path) as ferry:
+        ferry.top["pull"] = {"enabled": True}
+        ferry.open()
+        live(ferry, time, range(1, 3))
+        write_day(ferry, 1)
+        ferry.index(full=True)
+        assert [each.state for each in ferry.objects()].count("unchanged") == 1
+        time.move_to(dt.datetime(2026, 3, 20, 12))
+        row = ask(app.build_desk(ferry.ledger, ferry.config))
+        assert keep_days(ferry, 4)["objects"] == 0
+        with ferry.ledger.write() as tx:
+            exports.ask_cancel(tx, row.id)
+        assert keep_days(ferry, 4)["objects"] == 2

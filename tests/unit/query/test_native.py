@@ -132,12 +132,12 @@ def test_every_operator_has_its_word() -> None:
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ({"field": "a", "equals": 1}, "equals is now eq"),
-        ({"field": "a", "not_equals": 1}, "not_equals is now ne"),
-        ({"field": "a", "prefix": "x"}, "prefix is now starts_with"),
-        ({"field": "a", "suffix": "x"}, "suffix is now ends_with"),
-        ({"any": [{"field": "a", "eq": 1}]}, "any is now or"),
-        ({"all": [{"field": "a", "eq": 1}]}, "all is now and"),
+        ({"field": "a", "equals": 1}, "is no operator; write eq"),
+        ({"field": "a", "not_equals": 1}, "is no operator; write ne"),
+        ({"field": "a", "prefix": "x"}, "is no operator; write starts_with"),
+        ({"field": "a", "suffix": "x"}, "is no operator; write ends_with"),
+        ({"any": [{"field": "a", "eq": 1}]}, "is no operator; write or"),
+        ({"all": [{"field": "a", "eq": 1}]}, "is no operator; write and"),
         ({"field": "a", "start_with": "x"}, 'did you mean "starts_with"?'),
     ],
 )

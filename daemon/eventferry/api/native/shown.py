@@ -58,7 +58,7 @@ class ExportShown(BaseModel):
     tags: list[str]
     dialect: str
     state: str = Field(description="queued, running, complete, failed, cancelled or expired")
-    reason: str | None = Field(description="Why it failed.")
+    reason: str | None = Field(description="Why it failed; of a queued one, why it waits.")
     percent: int
     events: int
     bytes: int

@@ -36,9 +36,7 @@ def make_encoder(output: Output, columns: Sequence[Column] = ()) -> Encoder:
         case "csv":
             from eventferry.exports.formats.delimited import Csv
 
-            return Csv(
-                [column.path for column in columns], guard=output.formula_guard, shows_objects=bool(output.fields)
-            )
+            return Csv(columns, guard=output.formula_guard, shows_objects=bool(output.fields))
         case "parquet":
             from eventferry.exports.formats.parquet import Parquet
 

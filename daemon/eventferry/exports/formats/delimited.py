@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from eventferry.exports.columns import Column
 from eventferry.exports.exact import Number, as_json, text_of
 from eventferry.exports.shape import Shape
-from eventferry.query.expression import Path, join_path
 
 _BREAKS = "\t\r\n"
 _NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
@@ -24,23 +24,24 @@ class Csv:
     its JSON where `shows_objects`. With `guard` what a spreadsheet would run as a formula has a ' before it.
     """
 
-    def __init__(self, paths: Sequence[Path], *, guard: bool = False, shows_objects: bool = False) -> None:
-        self._shape = Shape(paths)
+    def __init__(self, columns: Sequence[Column], *, guard: bool = False, shows_objects: bool = False) -> None:
+        self._names = [column.name for column in columns]
+        self._shape = Shape([column.path for column in columns])
         self._guard = guard
         self._shows_objects = shows_objects
 
     def begin(self) -> bytes:
-        names: Sequence[str] = [join_path(path) for path in self._shape.paths]
-        return (",".join(map(_quoted, _guarded(names) if self._guard else names)) + "\r\n").encode()
+        names = _guarded(self._names) if self._guard else self._names
+        return (",".join(map(_quoted, names)) + "\r\n").encode()
 
     def feed(self, body: bytes) -> bytes:
         rows: list[str] = []
-        for count, columns in self._shape.batches(body):
+        for _, columns in self._shape.batches(body):
             cells = [self._cells(column) for column in columns]
             if len(cells) > 1:
                 rows += map(",".join, zip(*cells, strict=True))
             else:  # an empty line would be no row
-                rows += [cell or '""' for cell in cells[0]] if cells else [""] * count
+                rows += [cell or '""' for cell in cells[0]]
         rows.append("")
         return "\r\n".join(rows).encode()
 
