@@ -87,16 +87,22 @@ def test_it_refuses_where_the_pull_side_is_off_and_where_the_port_is_taken(tmp_p
             [EVENTFERRY, "--config", tmp_path / "config.toml", "serve"], capture_output=True, text=True
         )
     assert (done.returncode, "api.port" in done.stderr) == (1, True), done.stderr
+    taken = f"cannot listen on 127.0.0.1:{config.api.port}: address already in use"
+    assert taken in " ".join(done.stderr.split())
 
 
 def test_without_the_extra_it_says_how_to_install_it(tmp_path):
-    """One sentence with the pip command, no traceback."""
+    """One sentence with the pip command, no traceback, and 78: another start would not help."""
     (tmp_path / "hide").mkdir()
     (tmp_path / "hide/sitecustomize.py").write_text(
         "import importlib.util as u\nfind = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'fastapi' else find(name, *a)\n"
     )
+    write_config(tmp_path, {"events": {}}, {})
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "hide")}
-    done = subprocess.run([EVENTFERRY, "openapi"], capture_output=True, text=True, env=environment)
-    assert done.returncode == 2
-    assert "pip install 'eventferry[api]'" in done.stderr
+    for command in ("openapi", "serve"):
+        done = subprocess.run(
+            [EVENTFERRY, "--config", tmp_path / "config.toml", command], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 78
+        assert "pip install 'eventferry[api]'" in done.stderr

@@ -13,6 +13,7 @@ from eventferry.api.streaming import Stream
 from eventferry.exports.requests import OpenFile
 
 PIECE = 256 * 1024
+_LONGEST_SLUG = 60  # of file systems that take 255 bytes of UTF-8
 
 MEDIA_TYPES = {
     ".csv": "text/csv; charset=utf-8",
@@ -36,16 +37,17 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-def download(request: Request, opened: OpenFile) -> Response:
+def download(request: Request, opened: OpenFile, saved_as: str | None = None) -> Response:
     """The answer with the file, which it closes. Raises Problem, 416, for a range beyond its end.
 
-    Several ranges at once are answered with the whole file, as HTTP allows.
+    Several ranges at once are answered with the whole file, as HTTP allows. `saved_as`: the name that a browser gives
+    it; its own where there is none.
     """
     size, etag = opened.row.bytes, f'"{opened.row.sha256}"'
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
-        "Content-Disposition": disposition(opened.row.name),
+        "Content-Disposition": disposition(saved_as or opened.row.name),
         "Content-Type": media_type(opened.row.name),
         "Cache-Control": "private, no-cache",
     }
@@ -94,6 +96,12 @@ def part_of(text: str, size: int) -> tuple[int, int] | None:
 def media_type(name: str) -> str:
     """What kind of file it is, by the end of its name."""
     return next((kind for end, kind in MEDIA_TYPES.items() if name.endswith(end)), "application/octet-stream")
+
+
+def name_to_save(opened: OpenFile) -> str:
+    """daily-views-part-00001.csv: begins with the export, because the files of all exports have the same names."""
+    export = re.sub(r"[\W_]+", "-", opened.export.name.lower())[:_LONGEST_SLUG].strip("-") or opened.export.id[:8]
+    return f"{export}-{opened.row.name}"
 
 
 def disposition(name: str) -> str:

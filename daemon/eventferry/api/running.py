@@ -1,5 +1,6 @@
 """Runs the server until it is told to stop: sockets, signals, readiness."""
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -51,15 +52,23 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve_until_stopped(app: FastAPI, config: Config) -> bool:
-    """Listen as [api] says; whether it came to that."""
+def serve_until_stopped(app: FastAPI, config: Config) -> str:
+    """Listen as [api] says; why it could not, "" if it did."""
     server = Server(settings_of(app, config))
     try:
         server.run()
-    except SystemExit:  # how uvicorn says that it cannot listen; it has logged why
-        return False
+    except SystemExit as ended:  # how uvicorn says that it cannot listen; it has logged why
+        return _fault_of(ended.__context__)
     logger.info("server.stopped")
-    return server.started
+    return ""
+
+
+def _fault_of(error: BaseException | None) -> str:
+    """Why listening failed, in a few words: asyncio's own repeat the address, and wrap more than one reason."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return "the log says why"
+    known = os.strerror(error.errno) if error.errno > 0 else error.strerror  # names that are not found count below 0
+    return (known or str(error)).lower()
 
 
 def settings_of(app: FastAPI, config: Config) -> uvicorn.Config:

@@ -1,12 +1,10 @@
 """Tries everything that a run needs, step by step, without moving an event."""
 
-import os
-import shutil
 import sqlite3
 from pathlib import Path
 
 from eventferry import app
-from eventferry.cli import console, naming, outlook, pulling, trial
+from eventferry.cli import console, naming, outlook, pulling, room, trial
 from eventferry.cli.place import be_quiet, load_config, step_down
 from eventferry.cli.wording import count, plural, size
 from eventferry.config import Config, SourceConfig
@@ -18,7 +16,6 @@ from eventferry.store.layout import Layout, Selection
 
 # Below it two connections that write and checkpoint at once can damage the ledger.
 SAFE_SQLITE = (3, 51, 3)
-LITTLE_SPACE = 1024**3
 
 
 class Steps:
@@ -92,23 +89,9 @@ def _refuse_unknown(config: Config, source: str | None, sink: str | None) -> Non
 
 def _check_ledger(config: Config, steps: Steps) -> Ledger | None:
     """The state directory and the ledger in it, opened; None where there is none yet."""
-    state, ledger = config.state_dir, app.ledger_path(config)
-    if not state.is_dir():
-        above = next(folder for folder in state.parents if folder.exists())
-        if not os.access(above, os.W_OK):
-            steps.bad(
-                f"state   {state} does not exist and cannot be made here: as root, `install -d -m 700 {state}`", 78
-            )
-            return None
-        state.mkdir(parents=True, mode=0o700)  # the first run would; what lies in it can be tried now
-        steps.ok(f"state   {state} is made")
-    elif not os.access(state, os.W_OK | os.X_OK):
-        steps.bad(f"state   {state} cannot be written to; give it to the user that the service runs as", 78)
+    ledger = app.ledger_path(config)
+    if not room.check_state(config.state_dir, steps):
         return None
-    else:
-        steps.ok(f"state   {state} can be written to, {size(shutil.disk_usage(state).free)} free")
-        if shutil.disk_usage(state).free < LITTLE_SPACE:
-            steps.mind("state   less than 1 GiB is free: a full disk stops everything")
     if sqlite3.sqlite_version_info < SAFE_SQLITE:
         steps.note(f"SQLite {sqlite3.sqlite_version} works; 3.51.3 closes a rare fault with two writers at once")
     if not ledger.exists():

@@ -10,6 +10,15 @@ from typer.core import TyperGroup
 
 DEFAULT_CONFIG = "/etc/eventferry/config.toml"
 
+# Where systemd looks for units, those of packages last.
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+
 _HELP = f"The configuration file, by default {DEFAULT_CONFIG}."
 # The environment counts before the command only: there it gives way to what is written down.
 RootConfigPath = Annotated[
@@ -59,3 +68,9 @@ def calling(path: Path | None = None) -> str:
     from_environment = os.environ.get("EVENTFERRY_CONFIG")
     known = {Path(DEFAULT_CONFIG), Path(from_environment).absolute() if from_environment else None}
     return "eventferry" if path is None or path in known else f"eventferry --config {shlex.quote(str(path))}"
+
+
+def is_service(path: Path | None = None, unit: str = "eventferry.service") -> bool:
+    """Whether an installed unit runs this configuration, or that of this command: then systemctl is to be advised."""
+    installed = any(Path(folder, unit).exists() for folder in UNIT_FOLDERS)
+    return (path or _chosen) in (None, Path(DEFAULT_CONFIG)) and installed

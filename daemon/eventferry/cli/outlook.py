@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from eventferry import app
 from eventferry.cli import console
-from eventferry.cli.place import DEFAULT_CONFIG
+from eventferry.cli.options import is_service
+from eventferry.cli.pulling import missing_packages
 from eventferry.config import Config
-from eventferry.ledger import Ledger
+from eventferry.ledger import Ledger, api_keys
 from eventferry.service.reload import digest_of, get_loaded
 
 if TYPE_CHECKING:
@@ -63,12 +64,30 @@ def _advise_next(config: Config, path: Path, ledger: Ledger | None) -> None:
             console.advise("eventferry reload   makes the running daemon load this configuration")
         else:
             console.advise("eventferry status   shows how the running daemon is doing")
-        return
-    console.advise("eventferry once   delivers what there is")
-    if path == DEFAULT_CONFIG:
-        console.advise("systemctl enable --now eventferry   does so from now on")
     else:
-        console.advise("eventferry run    does so from now on, until it is stopped")
+        if any(each.enabled for each in config.sinks):
+            console.advise("eventferry once   delivers what there is")
+        if is_service(path):
+            console.advise("systemctl enable --now eventferry   does so from now on")
+        else:
+            console.advise("eventferry run    does so from now on, until it is stopped")
+    if config.pull.enabled and not missing_packages() and not _has_key(ledger):
+        _advise_serving(path)
+
+
+def _advise_serving(path: Path) -> None:
+    console.advise("eventferry keys create NAME   lets somebody ask for events and exports")
+    if is_service(path, "eventferry-api.service"):
+        console.advise("systemctl enable --now eventferry-api   answers them from now on")
+    else:
+        console.advise("eventferry serve   answers them, until it is stopped; in a second terminal, beside `run`")
+
+
+def _has_key(ledger: Ledger | None) -> bool:
+    if ledger is None:
+        return False
+    with ledger.read() as tx:
+        return bool(api_keys.all_keys(tx))
 
 
 def _is_edited(ledger: Ledger, path: Path) -> bool:

@@ -17,7 +17,7 @@ Exit codes:
   1   something failed, or needs a person
   2   wrong usage
   75  another eventferry holds the ledger
-  78  the configuration or the ledger is wrong
+  78  the configuration or the ledger is wrong, or a package is missing
 """
 
 

@@ -1,16 +1,17 @@
 """Tries what exports need: room to write to, and the packages of their forms."""
 
 import importlib.util
-import os
-import shutil
 from typing import TYPE_CHECKING
 
-from eventferry.cli.wording import plural, size
+from eventferry.cli import room
+from eventferry.cli.wording import plural
 from eventferry.config import Config
 from eventferry.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from eventferry.cli.check import Steps
+
+SERVER_PACKAGES = ("fastapi", "uvicorn", "jinja2", "cryptography")
 
 
 def check_exports(config: Config, steps: "Steps") -> None:
@@ -21,19 +22,35 @@ def check_exports(config: Config, steps: "Steps") -> None:
             count = plural(len(enabled), "schedule")
             steps.mind(f"exports {count} will not run: the pull side is off; set pull.enabled = true")
         return
-    folder = config.exports.folder(config.state_dir)
-    above = next(path for path in (folder, *folder.parents) if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        steps.bad(f"exports {folder} cannot be written to; give it to the user that the service runs as", 78)
-    else:
-        planned = f", {plural(len(enabled), 'schedule')}" if enabled else ""
-        steps.ok(f"exports {folder} can be written to, {size(shutil.disk_usage(above).free)} free{planned}")
+    planned = f", {plural(len(enabled), 'schedule')}" if enabled else ""
+    room.check_folder("exports", config.exports.folder(config.state_dir), planned, steps)
     _check_bucket(config, steps)
     if config.api.public_url is None and any(each.email or each.webhook for each in enabled):
         steps.note(f"links in letters will begin with {config.api.base_url}; people elsewhere need api.public_url")
-    for schedule in config.exports.schedules:
-        if schedule.enabled and schedule.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
-            steps.bad(f"exports {schedule.name}: Parquet needs a package: pip install 'eventferry[parquet]'", 78)
+    _check_packages(config, steps)
+
+
+def missing_packages() -> list[str]:
+    """What `eventferry serve` needs and this installation lacks."""
+    return [name for name in SERVER_PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def _check_packages(config: Config, steps: "Steps") -> None:
+    """Tell what the server and Parquet lack. Without the server, only schedules make exports."""
+    enabled = [each for each in config.exports.schedules if each.enabled]
+    if missing := missing_packages():
+        lacks = f"server  `eventferry serve` needs {', '.join(missing)}: pip install 'eventferry[api]'"
+        if enabled:
+            steps.mind(f"{lacks}; until then only the schedules make exports")
+        else:
+            steps.bad(lacks, 78)
+    if importlib.util.find_spec("pyarrow") is not None:
+        return
+    wanted = [each.name for each in enabled if each.format == "parquet"]
+    for name in wanted:
+        steps.bad(f"exports {name}: Parquet needs a package: pip install 'eventferry[parquet]'", 78)
+    if not wanted:
+        steps.note("Parquet files can be asked for after pip install 'eventferry[parquet]'")
 
 
 def _check_bucket(config: Config, steps: "Steps") -> None:

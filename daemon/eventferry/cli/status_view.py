@@ -5,7 +5,7 @@ from typing import Any
 
 from eventferry import clock
 from eventferry.cli import console
-from eventferry.cli.options import calling
+from eventferry.cli.options import is_service
 from eventferry.cli.place import Place
 from eventferry.cli.syntax import with_remedy
 from eventferry.cli.wording import ago, at, count, duration, lasted, plural, plural_noun, size, until
@@ -63,7 +63,7 @@ def _show_daemon(daemon: Entry) -> None:
 
 
 def _advise_restart(pid: int | None) -> None:
-    if calling() == "eventferry":
+    if is_service():
         console.advise(("" if pid else "journalctl -u eventferry -n 50; ") + "systemctl restart eventferry")
         return
     if pid:

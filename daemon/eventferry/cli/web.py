@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from eventferry.cli.options import ConfigPath, chosen
-from eventferry.errors import ConfigError, EventferryError, LedgerError, UsageError
+from eventferry.errors import ConfigError, EventferryError, LedgerError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,9 +42,10 @@ def serve(ctx: typer.Context, config: ConfigPath = None) -> None:
 
     parts = _await_parts(loaded, path)
     try:
-        if not serve_until_stopped(make_server(parts, _pages(loaded)), loaded):
+        if fault := serve_until_stopped(make_server(parts, _pages(loaded)), loaded):
+            where = f"{loaded.api.host}:{loaded.api.port}"
             raise EventferryError(  # not a ConfigError: whoever holds the port may let go of it, a restart helps then
-                f"{path}: api.host, api.port: cannot listen on {loaded.api.host}:{loaded.api.port}; the log says why"
+                f"{path}: api.host, api.port: cannot listen on {where}: {fault}; free it, or write another one"
             )
     finally:
         parts.ledger.close()
@@ -61,12 +62,11 @@ def openapi() -> None:
 
 
 def _require_extra() -> None:
-    """Say how to install what the server needs, where it is missing. Raises UsageError."""
-    from importlib.util import find_spec
+    """Say how to install what the server needs, where it is missing. Raises ConfigError."""
+    from eventferry.cli.pulling import missing_packages
 
-    missing = [name for name in ("fastapi", "uvicorn", "jinja2", "cryptography") if find_spec(name) is None]
-    if missing:
-        raise UsageError(
+    if missing := missing_packages():
+        raise ConfigError(
             f"the server needs {', '.join(missing)}, which this installation lacks; run pip install 'eventferry[api]'"
         )
 

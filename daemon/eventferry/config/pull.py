@@ -1,6 +1,7 @@
 """The tables `[pull]`, `[api]` and `[exports]`: the pull side, its server, its export jobs."""
 
 import datetime as dt
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -84,7 +85,7 @@ class ApiConfig(Table):
     console: Flag = True
     rate: Count = 600  # requests per key and minute
     max_body: Size = 1024 * 1024
-    trusted_proxies: Texts = ("127.0.0.1", "::1")
+    trusted_proxies: Texts = ("127.0.0.1", "::1")  # addresses and networks; "*" alone: whoever connects
 
     @field_validator("public_url")
     @classmethod
@@ -92,6 +93,19 @@ class ApiConfig(Table):
         if text is not None and not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", text):
             raise ValueError(f'{text!r} is not a base URL; write "https://events.example.com"')
         return None if text is None else text.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        if texts == ("*",):
+            return texts
+        for text in texts:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError:
+                remedy = 'write "127.0.0.1", "10.1.0.0/16" or, alone, "*" for whoever connects'
+                raise ValueError(f"{text!r} is not the address or the network of a proxy; {remedy}") from None
+        return texts
 
     @property
     def base_url(self) -> str:

@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from eventferry.api.download import download
+from eventferry.api.download import download, name_to_save
+from eventferry.api.health import daemon_state
 from eventferry.api.parts import Parts, parts_of
 from eventferry.console import pages, sessions, wording
 from eventferry.console.sessions import Session
@@ -24,6 +25,7 @@ _NOTES = {
     "cancelled": "The export is being cancelled.",
     "deleted": "The export and its files are deleted.",
 }
+_WAITING_NOTE = "The export is queued."
 
 Allowed = Annotated[Session, Depends(sessions.allowed("exports"))]
 
@@ -43,6 +45,7 @@ def add_routes(routes: APIRouter) -> None:
         chosen = state if state in STATES else ""
         start = int(after) if _PLACE.fullmatch(after) else None
         parts = parts_of(request)
+        waits = daemon_state(parts) != "ok"
         page = requests.list_page(parts.desk, session.key, limit=PAGE, after=start, state=chosen or None)
         return pages.show(
             request,
@@ -55,7 +58,8 @@ def add_routes(routes: APIRouter) -> None:
             states=_CHOICES,
             labels=LABELS,
             retention=wording.lasting(parts.config.exports.retention),
-            note=_NOTES.get(said, ""),
+            waits=waits,
+            note=_WAITING_NOTE if waits and said == "queued" else _NOTES.get(said, ""),
         )
 
     @routes.get(_ROWS)
@@ -86,7 +90,8 @@ def add_routes(routes: APIRouter) -> None:
     @routes.get("/exports/{id}/files/{name}")
     def download_file(id: str, name: str, request: Request, session: Allowed) -> Response:
         """One file; browsers can take up a broken download again."""
-        return download(request, requests.open_file(parts_of(request).desk, session.key, id, name))
+        opened = requests.open_file(parts_of(request).desk, session.key, id, name)
+        return download(request, opened, name_to_save(opened))
 
 
 def is_piece(request: Request) -> bool:

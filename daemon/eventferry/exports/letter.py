@@ -12,6 +12,7 @@ from html import escape
 from eventferry import clock
 from eventferry.alerts.phrases import cut, moment, one_line, size
 from eventferry.exports.model import Selection
+from eventferry.exports.ranges import range_text
 from eventferry.ledger.exports import ExportRow, FileRow
 
 MOST_LINKS = 20  # of more files the page in the console has the rest
@@ -61,12 +62,21 @@ def _message_id(row: ExportRow, sender: str, recipient: str) -> str:
 
 def _heading(row: ExportRow) -> str:
     if row.state == "failed":
-        return f"Export {_name(row)}failed"
-    return f"Export {_name(row)}is ready: {_events(row)}"
+        return f"Export {_name(row)}failed" if row.name else f"Export failed: {_when(row)}"
+    return f"Export {_name(row)}is ready: {'' if row.name else f'{_when(row)}, '}{_events(row)}"
 
 
 def _name(row: ExportRow) -> str:
     return f"“{cut(one_line(row.name), 80)}” " if row.name else ""
+
+
+def _when(row: ExportRow) -> str:
+    """The range as the console writes it, within a sentence: that tells an export without a name from others."""
+    selection = Selection.from_data(row.selection)
+    if selection.start_ms is None and selection.end_ms is None:
+        return "any time"
+    told = range_text(selection.start_ms, selection.end_ms, row.asked)
+    return told[:1].lower() + told[1:]
 
 
 def _events(row: ExportRow) -> str:
@@ -148,7 +158,7 @@ def _plain(told: Told) -> str:
 
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;font-size:15px;line-height:1.5"
 _BUTTON = (
-    "display:inline-block;padding:9px 16px;border-radius:6px;background:#1f5fbf;color:#ffffff;text-decoration:none"
+    "display:inline-block;padding:9px 16px;border-radius:6px;background:#0b6e66;color:#ffffff;text-decoration:none"
 )
 
 

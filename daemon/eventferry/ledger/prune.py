@@ -21,10 +21,10 @@ PAGE = 500
 def prune(ledger: Ledger, before_ms: int) -> dict[str, int]:
     """Delete ended batches, delivered segments, their objects, old runs, messages, requests, exports; counts per table.
 
-    Nothing goes that an enabled sink, or one disabled for less than its limit, still needs, nor what an export under way
-    may select that was asked for within a day. The floor of a source rises
-    with the objects that go, so that their keys are not taken again. Each page is a transaction after which the books
-    balance: pruning may end between any two.
+    Nothing goes that an enabled sink, or one disabled for less than its limit, still needs, nor what may be selected by
+    an export under way that was asked for within a day. The floor of a source rises with the objects that go, so that
+    their keys are not taken again. Each page is a transaction after which the books balance: pruning may end between
+    any two.
     """
     counts = {"segments": 0, "objects": 0, "batches": 0}
     with ledger.read() as tx:
@@ -185,7 +185,7 @@ def _first_needed(tx: sa.Connection, source_id: int) -> int:
 
 
 def _first_selected(tx: sa.Connection, source_id: int, low: int, high: int) -> int:
-    """The first position from `low` that a young export under way may select of the source; `high` where none is before."""
+    """The source's first position from `low` that a young export under way may select; `high` where none is before."""
     young = [
         each
         for state in exports.UNDER_WAY

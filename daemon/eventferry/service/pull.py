@@ -37,7 +37,7 @@ class PullSide:
         yield "exports", self._runner.tick, 1.0
         yield "exports:notices", self._tell, 2.0
         yield "exports:schedules", self._fire, 5.0
-        yield "exports:expiry", self._runner.expire, 60.0
+        yield "exports:expiry", self._runner.expire, 10.0
         yield "exports:bucket", self._clearing.clear, 5.0
         yield "exports:scans", self._prune_scans, 3600.0
 

@@ -184,6 +184,19 @@ def test_bad_questions_are_answered_with_their_place(site, token, query, where):
     assert [each["where"] for each in answer.json()["errors"]] == [where], answer.text
 
 
+@pytest.mark.parametrize("path", ["/v1/events/17-11-2026", "/v1/events?date=17-11-2026"])
+def test_what_is_no_day_is_told_how_a_day_is_written(site, token, path):
+    """Not how an instant is."""
+    assert "'17-11-2026' is not a day; write 2026-01-02" in site.get(path, token=token).json()["detail"]
+
+
+def test_values_of_nothing_are_told_all_that_is_missing(site, token):
+    """The field and the time at once."""
+    shown = site.get("/v1/values", token=token).json()
+    assert [each["where"] for each in shown["errors"]] == ["query.field", "query.date"]
+    assert all(each["where"] in shown["detail"] for each in shown["errors"])
+
+
 def test_a_day_is_incomplete_while_a_file_of_it_waits_for_a_person(tmp_path):
     """X-Complete is false for that day, and true for its neighbours."""
     files = {"2026/01/02/03/a.gz": events(10), "2026/01/03/03/b.gz": events(10)}

@@ -40,7 +40,7 @@ def test_an_export_goes_from_asked_for_to_downloaded(site, token, complete):
     assert len(by_key.content) == file["bytes"] == complete["bytes"]
     by_link = site.client.get(file["url"])
     assert (by_link.status_code, by_link.content) == (200, by_key.content)
-    assert by_link.headers["content-disposition"] == f'attachment; filename="{file["name"]}"'
+    assert by_link.headers["content-disposition"] == f'attachment; filename="{complete["id"][:8]}-{file["name"]}"'
     assert by_link.headers["x-content-type-options"] == "nosniff"
 
 

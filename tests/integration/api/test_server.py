@@ -123,6 +123,7 @@ def test_a_bad_body_is_answered_with_its_place(site, body, status, where):
         return
     assert answer.status_code == status, answer.text
     assert where in [each["where"] for each in answer.json()["errors"]], answer.text
+    assert where in answer.json()["detail"] or where == "body", answer.text
 
 
 def test_ten_thousand_filters_are_refused_at_once(site):

@@ -8,9 +8,11 @@ from urllib.parse import urlencode
 import pytest
 from tests.visitor import Place, Visitor, console
 
+from eventferry import clock
 from eventferry.console import assets
 from eventferry.console.listing import PAGE
-from eventferry.exports import requests
+from eventferry.exports import ending, requests
+from eventferry.ledger.database import set_meta
 from eventferry.query import Scope
 
 XSS = [
@@ -171,7 +173,7 @@ def test_a_file_is_downloaded_until_its_export_is_deleted(place: Place) -> None:
     to_file = someone.get(f"/console/exports/{made}/download").headers["location"]
     answer = someone.get(to_file)
     assert answer.content == b"n\n1\n"
-    assert answer.headers["content-disposition"] == 'attachment; filename="events.csv"'
+    assert answer.headers["content-disposition"] == 'attachment; filename="one-file-events.csv"'
     rest = someone.client.get(to_file, headers={"Range": "bytes=2-"})
     assert (rest.status_code, rest.content) == (206, b"1\n")
     assert "The events themselves stay" in someone.get(f"/console/exports/{made}/delete").text
@@ -180,6 +182,53 @@ def test_a_file_is_downloaded_until_its_export_is_deleted(place: Place) -> None:
     assert answer.headers["location"] == "/console/exports?said=deleted"
     assert someone.get(to_file).status_code == 404
     assert someone.get(f"/console/exports/{made}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("", 'filename="{id}-data.csv"'),
+        ("…/..", 'filename="{id}-data.csv"'),
+        ("Daily views: March & April", 'filename="daily-views-march-april-data.csv"'),
+        ("Übersicht", "filename=\"_bersicht-data.csv\"; filename*=UTF-8''%C3%BCbersicht-data.csv"),
+        ('x"\r\nSet-Cookie: a=b', 'filename="x-set-cookie-a-b-data.csv"'),
+    ],
+)
+def test_a_file_is_saved_under_the_name_of_its_export(place: Place, name: str, header: str) -> None:
+    """Or two downloads could not be told apart; its name in the export stays."""
+    made = place.make(name=name)
+    place.complete(made, {"data.csv": b"n\n1\n"})
+    answer = place.visitor().get(f"/console/exports/{made}/files/data.csv")
+    assert answer.headers["content-disposition"] == f"attachment; {header.format(id=made[:8])}"
+
+
+def test_without_a_daemon_nobody_is_promised_an_export_in_seconds(place: Place) -> None:
+    """It waits until the daemon runs, and the list says so."""
+    someone = place.visitor()
+    said = html.unescape(someone.get("/console/exports?said=queued").text)
+    assert "Exports wait until the daemon runs." in said
+    assert "within a few seconds" not in said
+    with place.parts.ledger.write() as tx:
+        set_meta(tx, "heartbeat_ms", clock.now_ms())
+    said = html.unescape(someone.get("/console/exports?said=queued").text)
+    assert "Exports wait until the daemon runs." not in said
+    assert "starts within a few seconds" in said
+    with place.parts.ledger.write() as tx:
+        set_meta(tx, "heartbeat_ms", clock.now_ms() - 61_000)
+    assert "Exports wait until the daemon runs." in someone.get("/console/exports").text
+
+
+def test_an_export_that_waits_for_a_store_says_so(place: Place) -> None:
+    """In the list and on its page, until it runs again."""
+    someone = place.visitor()
+    made = place.make(name="waits")
+    place.start(made)
+    ending.fail_or_retry(place.parts.desk, made, "the store of the events cannot be read now", "store", "s3://b/k")
+    for path in ("", f"/{made}", f"/rows?id={made}"):
+        page = someone.get(f"/console/exports{path}").text
+        assert "waits: the store of the events cannot be read now; it is tried again" in page, path
+    place.start(made)
+    assert "waits:" not in someone.get(f"/console/exports/{made}").text
 
 
 def test_a_waiting_export_is_cancelled(place: Place) -> None:

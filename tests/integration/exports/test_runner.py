@@ -95,6 +95,7 @@ def test_a_store_that_does_not_answer_is_asked_again_for_an_hour(works):
         now = look(works.desk, row)
         assert now.state == "queued"
         assert now.next_ms > row.created_ms
+        assert now.reason == "waits: the store of the events cannot be read now; it is tried again"
         time.tick(1800)
         works.runner.tick()
         works.runner.tick()
@@ -107,6 +108,22 @@ def test_a_store_that_does_not_answer_is_asked_again_for_an_hour(works):
     assert "events" in failed.reason
     away.rename(store)
     assert works.until(ask(works.desk)).state == "complete"
+
+
+def test_the_reason_of_a_wait_ends_with_the_wait(works):
+    """Whether the export is made after all, or cancelled: what has ended waits for nothing."""
+    store = works.ferry.home / "events"
+    away = store.rename(works.ferry.home / "away")
+    rows = [ask(works.desk), ask(works.desk, key("bob"))]
+    with freezegun.freeze_time("2026-03-01 12:00:00"):
+        for _ in range(4):
+            works.runner.tick()
+    assert all(look(works.desk, row).reason.startswith("waits: ") for row in rows)
+    requests.cancel(works.desk, key("bob"), rows[1].id)
+    away.rename(store)
+    made, cancelled = works.until(rows[0]), look(works.desk, rows[1])
+    assert (made.state, made.reason) == ("complete", None)
+    assert (cancelled.state, cancelled.reason) == ("cancelled", None)
 
 
 def test_an_export_over_its_limit_fails_and_leaves_nothing(works):

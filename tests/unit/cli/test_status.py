@@ -1,12 +1,15 @@
 """What `status` says, to people and to programs."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.scripted import raising, refusing_events, take
 from tests.unit.cli.conftest import Site
 
 from eventferry import app
+from eventferry.cli import options
 from eventferry.ledger import sends
 from eventferry.ledger.alerts import write_notice
 from eventferry.ledger.database import set_meta
@@ -88,6 +91,27 @@ def test_a_running_daemon_is_seen_by_its_lock(used: Site) -> None:
     assert found["daemon"]["pid"] > 0
     assert found["daemon"]["since"]
     assert found["sources"][0]["next_run"]
+
+
+def test_what_to_do_after_a_death_fits_the_installation(
+    used: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """systemctl where a unit runs this configuration, `eventferry run` everywhere else."""
+    ledger = used.ledger()
+    with ledger.write() as tx:
+        set_meta(tx, "heartbeat_ms", 1_700_000_000_000)
+    ledger.close()
+    monkeypatch.setenv("EVENTFERRY_CONFIG", str(used.config))
+    monkeypatch.setattr(options, "UNIT_FOLDERS", (str(tmp_path / "units"),))
+    monkeypatch.setattr(options, "DEFAULT_CONFIG", str(used.config))
+    shown = used.run("status").output
+    assert "→ eventferry run" in shown
+    assert "systemctl" not in shown
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units/eventferry.service").touch()
+    assert "systemctl restart eventferry" in used.run("status").output
+    monkeypatch.setattr(options, "DEFAULT_CONFIG", "/etc/eventferry/config.toml")
+    assert "systemctl" not in used.run("status").output
 
 
 def test_a_daemon_that_ended_without_a_word(used: Site) -> None:

@@ -81,6 +81,9 @@ def problem(text: str, **more: Any) -> str:
         ('exports.directory = "s3://b/a/../c"', "the prefix holds an empty step"),
         ('exports.directory = "s3://u:hidden@b/p"', "'s3://…' holds credentials; they belong to [exports.s3]"),
         ("exports.directory = 5", "exports.directory: 5 is not a place for exports; write an absolute path"),
+        ('api.trusted_proxies = ["local"]', "api.trusted_proxies: 'local' is not the address or the network of"),
+        ('api.trusted_proxies = ["::1", "10.1.0.1/16"]', "'10.1.0.1/16' is not the address or the network of a proxy"),
+        ('api.trusted_proxies = ["*", "::1"]', 'write "127.0.0.1", "10.1.0.0/16" or, alone, "*"'),
         ('exports.s3.region = "x"', "exports.s3: goes with an s3:// directory only"),
         ('[exports]\ndirectory = "s3://b"\ns3.access_key = "AKIA"', "exports.s3.secret_key: is missing; access_key"),
         ('state_dir = "state"', "state_dir: 'state' is a relative path"),
@@ -392,6 +395,13 @@ def test_no_file_makes_it_fail_otherwise(data: dict[str, Any]) -> None:
         assert error.problems
     except ConfigError as error:
         assert "is not TOML" in str(error)
+
+
+@pytest.mark.parametrize("proxies", [(), ("*",), ("127.0.0.1", "10.1.0.0/16", "fd00::/8")])
+def test_proxies_are_addresses_networks_or_whoever_connects(proxies: tuple[str, ...]) -> None:
+    """As the server understands them; none at all means that no proxy is believed."""
+    text = f"[api]\ntrusted_proxies = {list(proxies)}\n"
+    assert load_text(text, environ={}).api.trusted_proxies == proxies
 
 
 def test_exports_may_go_to_a_bucket_and_its_secrets_are_hidden() -> None:

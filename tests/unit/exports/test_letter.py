@@ -92,8 +92,17 @@ def test_a_failed_export_says_why(desk):
 def test_no_events_are_a_success_that_says_so(desk):
     """Nobody opens an empty file to find that out."""
     letter = letter_of(finish(desk, ask(desk), events=b""))
-    assert letter["Subject"] == "[ferry] Export is ready: no events"
+    assert letter["Subject"] == "[ferry] Export is ready: any time, no events"
     assert "No event matched, so there is nothing in it." in plain(letter)
+
+
+def test_the_subject_of_an_export_without_a_name_says_its_range(desk):
+    """In the words and the zone of the console, or a mailbox could not tell one from the other."""
+    row = finish(desk, ask(desk, selection=DAY), views=b"x\n" * 18_000)
+    assert letter_of(row)["Subject"] == "[ferry] Export is ready: 1 Mar 2026 UTC, 18,000 events"
+    row = begin(desk, ask(desk, selection=Selection(end_ms=DAY.end_ms)))
+    ending.fail(desk, row.id, "the store does not answer")
+    assert letter_of(look(desk, row), links=0)["Subject"] == "[ferry] Export failed: before 2 Mar 2026 UTC"
 
 
 def test_several_files_have_a_link_each_and_the_page_has_all(desk):

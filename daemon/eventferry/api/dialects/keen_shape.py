@@ -91,5 +91,8 @@ def _life_ms(parts: Parts) -> int:
 def answer(request: Request, problem: Problem) -> Response:
     """A problem with a message and a word; what is wrong with the request is always 400."""
     code = problem.code if isinstance(problem, Failing) else _CODES.get(problem.kind, "RequestError")
-    said, status = problem.detail.removeprefix("body.").removeprefix("notify."), 400 if problem.status == 422 else problem.status
+    said, status = (
+        problem.detail.removeprefix("body.").removeprefix("notify."),
+        400 if problem.status == 422 else problem.status,
+    )
     return JSONResponse({"message": said, "error_code": code}, status)

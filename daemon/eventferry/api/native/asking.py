@@ -1,10 +1,11 @@
 """Selections that are asked for in query strings: a day, a range or a timeframe, a filter, whose events."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Query, Request
 
 from eventferry.access.keys import Key
 from eventferry.api.native.bodies import QueryForm
@@ -12,6 +13,8 @@ from eventferry.api.native.selecting import json_parameter, placed, select
 from eventferry.api.problems import Mistake, Problem, invalid
 from eventferry.exports.model import Selection
 from eventferry.query.timeframe import parse_instant
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 Name = Annotated[str, Query(min_length=1, max_length=200)]
 Text = Annotated[str | None, Query(min_length=1, max_length=200)]
@@ -52,36 +55,52 @@ def asked_day(
     return Asked(filter, None, timezone, tenant, project, collection)
 
 
-def asked_range(
-    date: Day = None,
-    start: Start = None,
-    end: End = None,
-    timeframe: Timeframe = None,
-    filter: Filter = None,
-    timezone: Zone = None,
-    tenant: Several = [],  # noqa: B006
-    project: Several = [],  # noqa: B006
-    collection: Several = [],  # noqa: B006
-) -> Asked:
-    """A dependency: a selection with its time in one of three forms. Raises Problem."""
-    forms = [date is not None, start is not None or end is not None, timeframe is not None]
-    if sum(forms) != 1:
-        said = "give one of date, start with end, or timeframe"
-        where = "query.date" if not any(forms) else "query.timeframe"
-        raise Problem(422, "invalid", f"{where}: {said}", mistakes=[Mistake(where, said)])
-    when: Any = date
-    if date is not None:
-        check_day(date, "query", "date")
-    elif timeframe is not None:
-        when = json_parameter(timeframe, "timeframe") if timeframe.startswith("{") else timeframe
-    else:
-        when = _range(start, end)
-    return Asked(filter, when, timezone, tenant, project, collection)
+class AskedRange:
+    """A dependency: a selection with its time in one of three forms; `needs` are other parameters of the route.
+
+    Those are named together with a time that is missing: who sends nothing is told all of it at once.
+    """
+
+    def __init__(self, *needs: str) -> None:
+        self._needs = needs
+
+    def __call__(
+        self,
+        request: Request,
+        date: Day = None,
+        start: Start = None,
+        end: End = None,
+        timeframe: Timeframe = None,
+        filter: Filter = None,
+        timezone: Zone = None,
+        tenant: Several = [],  # noqa: B006
+        project: Several = [],  # noqa: B006
+        collection: Several = [],  # noqa: B006
+    ) -> Asked:
+        """What was asked for. Raises Problem."""
+        forms = [date is not None, start is not None or end is not None, timeframe is not None]
+        if sum(forms) != 1:
+            raise self._without_time(request, "query.timeframe" if any(forms) else "query.date")
+        when: Any = date
+        if date is not None:
+            check_day(date, "query", "date")
+        elif timeframe is not None:
+            when = json_parameter(timeframe, "timeframe") if timeframe.startswith("{") else timeframe
+        else:
+            when = _range(start, end)
+        return Asked(filter, when, timezone, tenant, project, collection)
+
+    def _without_time(self, request: Request, where: str) -> Problem:
+        missing = [each for each in self._needs if each not in request.query_params]
+        mistakes = [Mistake(f"query.{each}", "is missing; it must be given") for each in missing]
+        mistakes.append(Mistake(where, "give one of date, start with end, or timeframe"))
+        said = "; ".join(f"{each.where}: {each.problem}" for each in mistakes)
+        return Problem(422, "invalid", said, mistakes=mistakes)
 
 
 def check_day(text: str, *place: str) -> None:
     """Refuse what is not a day of the calendar. Raises Problem."""
-    if len(text) != 10:
+    if not _DAY.fullmatch(text):
         raise invalid(".".join(place), f"{text[:40]!r} is not a day; write 2026-01-02")
     with placed(*place[:-1]):
         parse_instant(text, (place[-1],))

@@ -8,7 +8,7 @@ from fastapi import Path as InPath
 from eventferry.access.keys import Key
 from eventferry.api.auth import Requires
 from eventferry.api.events import MEDIA_TYPES, start_read, stream_events
-from eventferry.api.native.asking import Asked, asked_day, asked_range, check_day, selection_of
+from eventferry.api.native.asking import Asked, AskedRange, asked_day, check_day, selection_of
 from eventferry.api.native.exports import paths_of
 from eventferry.api.parts import Parts
 from eventferry.api.problems import Problem
@@ -49,7 +49,7 @@ def add_to(routes: APIRouter, parts: Parts) -> None:
     def get_events(
         request: Request,
         key: MayRead,
-        asked: Annotated[Asked, Depends(asked_range)],
+        asked: Annotated[Asked, Depends(AskedRange())],
         format: Format = None,
         fields: Fields = [],  # noqa: B006
     ) -> Response:

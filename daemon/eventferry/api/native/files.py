@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from eventferry.access.keys import Key
 from eventferry.access.links import LinkRefused, check_link
 from eventferry.api.auth import NATIVE, Requires, Way
-from eventferry.api.download import RESPONSES, download
+from eventferry.api.download import RESPONSES, download, name_to_save
 from eventferry.api.native.shown import FilesShown, show_files
 from eventferry.api.parts import Parts, parts_of
 from eventferry.api.problems import Problem
@@ -59,7 +59,7 @@ def add_to(routes: APIRouter, parts: Parts) -> None:
             opened = requests.open_linked_file(desk, export_id, name)
         else:
             opened = requests.open_file(desk, key, export_id, name)
-        return download(request, opened)
+        return download(request, opened, name_to_save(opened))
 
     for method in ("GET", "HEAD"):
         routes.add_api_route(

@@ -12,7 +12,7 @@ from eventferry.access.keys import Key
 from eventferry.api.abandoning import run_while_connected, stop_when, until_gone
 from eventferry.api.auth import Requires
 from eventferry.api.events import Read, cache_of, start_read
-from eventferry.api.native.asking import Asked, asked_range, selection_of
+from eventferry.api.native.asking import Asked, AskedRange, selection_of
 from eventferry.api.native.exports import paths_of
 from eventferry.api.parts import Parts
 from eventferry.exports import surveying
@@ -51,7 +51,7 @@ def add_to(routes: APIRouter, parts: Parts) -> None:
     async def get_values(
         request: Request,
         key: MayRead,
-        asked: Annotated[Asked, Depends(asked_range)],
+        asked: Annotated[Asked, Depends(AskedRange("field"))],
         field: Annotated[str, Query(min_length=1, max_length=1000, description="A dotted path.")],
         limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     ) -> Response:
@@ -70,7 +70,7 @@ def add_to(routes: APIRouter, parts: Parts) -> None:
 
     @routes.get("/schema")
     async def get_schema(
-        request: Request, response: Response, key: MayRead, asked: Annotated[Asked, Depends(asked_range)]
+        request: Request, response: Response, key: MayRead, asked: Annotated[Asked, Depends(AskedRange())]
     ) -> SchemaShown:
         """The properties that occur in a selection, those of nested objects by their paths."""
 
