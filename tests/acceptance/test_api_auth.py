@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
-from tests.builders import events
+from tests.builders import events, wait_until
 from tests.served import served
 
 # What needs no key: a new route without one is a deliberate line here.
@@ -148,6 +148,42 @@ def test_another_tenants_things_do_not_exist(site, mine, stranger, method, path)
             continue
         # 400, 422: refused before anything was looked up
         assert answer.status_code in (*REFUSED, 400, 405, 406, 422), (how, answer.text)
+
+
+# Words that name another tenant's things, for whichever route understands them; without any, its own of nothing.
+QUERIES = ({}, {"date": "2026-01-02"}, {"tenant": "acme", "date": "2026-01-02"}, {"field": "n", "date": "2026-01-02"})
+BODIES = (
+    {"name": "a"},
+    {"name": "a", "tenants": ["acme"], "projects": ["shop"], "collections": ["views"]},
+    {"tenantId": "acme", "dataDateFrom": "2026-01-02", "dataDateTo": "2026-01-02"},
+    {"tenantId": "other", "dataDateFrom": "2026-01-02", "dataDateTo": "2026-01-02"},
+)
+
+
+@pytest.mark.parametrize(("method", "path"), [each for each in GUARDED if "{" not in each[1]])
+def test_another_tenants_things_are_met_nowhere(site, mine, stranger, method, path):
+    """Where the path names nothing, a key of another tenant meets nothing of acme, nor gets it into an export."""
+    bodies = (*BODIES, {"name": "a", "query": mine["query"]}) if method == "post" else (None,)
+    for query in QUERIES if method == "get" else ({},):
+        for body in bodies:
+            answer = site.request(method.upper(), path, token=stranger, params=query, json=body)
+            assert answer.status_code < 500, answer.text
+            assert mine["export"] not in answer.text and '"n":' not in answer.text, answer.text
+            if answer.status_code < 300 and method == "get":
+                assert mine["query"] not in answer.text
+            if answer.status_code == 201 and "quer" not in path:
+                assert made_events(site, answer.json()["id"]) == 0
+
+
+def made_events(site, export_id):
+    """How many events the export holds once it is complete."""
+
+    def row():
+        with site.ledger.read() as tx:
+            return tx.execute(text("SELECT state, events FROM exports WHERE id = :id"), {"id": export_id}).one()
+
+    wait_until(lambda: row().state == "complete", 30)
+    return row().events
 
 
 def _is_empty(answer):
