@@ -12,7 +12,7 @@ find_python := for p in python3 python3.14 python3.13 python3.12 python3.11; do 
 PYTHON ?= $(shell $(find_python))
 UV ?= uv
 # Tests spend half their time waiting for servers, disks and processes.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 2 ? 2 : n > 8 ? 8 : n)))
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 2 ? 3 : n > 6 ? 8 : n + n / 2)))
 PYTEST := .venv/bin/python -m pytest
 # For `make test ARGS="-k cursor"`.
 ARGS ?=

@@ -119,6 +119,7 @@ def summed(source: str, time_: str, id_: str, where: str = "true") -> str:
 
 def export(name: str, work: Path, config: Any, ledger: Any, selection: Any, format_: str) -> tuple[Any, float]:
     """Make one export as the daemon does, in a process of its own; what was made, and in how many seconds."""
+    from eventferry import clock
     from eventferry.execution import make_executor
     from eventferry.exports.model import Output
     from eventferry.exports.plan import plan, readables
@@ -128,7 +129,7 @@ def export(name: str, work: Path, config: Any, ledger: Any, selection: Any, form
     sources = readables(ledger, config.sources)
     spec = TaskSpec(name, work / "exports", tuple(sources.values()), selection, Output(format_), 10**9)
     spec.work.mkdir(parents=True)
-    write_plan(spec.work / PLAN, plan(ledger, sources, selection, spec.as_of))
+    write_plan(spec.work / PLAN, plan(ledger, sources, selection, spec.as_of, clock.now_ms()))
     began = time.perf_counter()
     with make_executor(1) as executor:
         made = executor.submit(run_export, spec).result()

@@ -73,6 +73,7 @@ def index(store: Path, work: Path) -> Any:
 
 def spec_of(name: str, work: Path, config: Any, ledger: Any) -> Any:
     """The task of an export, with its plan written."""
+    from eventferry import clock
     from eventferry.exports.model import Output, Selection
     from eventferry.exports.plan import plan, readables
     from eventferry.exports.planned import write_plan
@@ -87,7 +88,7 @@ def spec_of(name: str, work: Path, config: Any, ledger: Any) -> Any:
     sources = readables(ledger, config.sources)
     spec = TaskSpec(name, work / "exports", tuple(sources.values()), selection, output, 10**9)
     spec.work.mkdir(parents=True)
-    write_plan(spec.work / PLAN, plan(ledger, sources, selection, spec.as_of))
+    write_plan(spec.work / PLAN, plan(ledger, sources, selection, spec.as_of, clock.now_ms()))
     return spec
 
 
