@@ -37,12 +37,16 @@ install: ## put it into PREFIX=/opt/eventferry, for a service; as root
 	@$(BINDIR)/eventferry --version
 
 .PHONY: test
-test: .venv/installed ## every test but the fault lane; ARGS="-k cursor" selects
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not faults" $(ARGS)
+test: .venv/installed ## every test but the lanes below; ARGS="-k cursor" selects
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not faults and not systemd" $(ARGS)
 
 .PHONY: test-servers
 test-servers: .venv/installed ## only the tests that start real servers or a real systemd
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "servers or systemd" $(ARGS)
+
+.PHONY: test-systemd
+test-systemd: .venv/installed ## the units on a real systemd, booted on an overlay of the machine; as root
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m systemd $(ARGS)
 
 .PHONY: faults-short
 faults-short: .venv/installed ## kill -9 the daemon a hundred times and count every event
