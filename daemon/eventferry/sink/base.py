@@ -5,7 +5,8 @@ does transport: open, deliver one batch, close.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Generic, Self, TypeVar
@@ -50,7 +51,8 @@ class Sink(ABC, Generic[OptionsT]):
     """
 
     Options: ClassVar[type[SinkOptions]] = SinkOptions
-    guarantee: ClassVar[Guarantee] = Guarantee.AT_LEAST_ONCE
+    # What the type promises; `open` lowers it on its instance where this table or store cannot keep it.
+    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
     max_concurrency: ClassVar[int] = 1  # how many instances may deliver at the same time
     limits: ClassVar[BatchLimits] = BatchLimits()
     # Promises that `deliver` forgets all that it holds of `batch.replaces` in the transaction that takes the batch.
@@ -62,6 +64,9 @@ class Sink(ABC, Generic[OptionsT]):
     def __init__(self, options: OptionsT, name: str = "") -> None:
         self.options = options
         self.name = name
+        self.counts: Counter[tuple[str, str]] = (
+            Counter()
+        )  # (what, of what) → how often, since the daemon last took them
 
     def open(self) -> None:
         """Connect. Leaves nothing behind if it fails. Raises SinkUnavailable or SinkMisconfigured."""
@@ -73,6 +78,20 @@ class Sink(ABC, Generic[OptionsT]):
     def was_delivered(self, batch: Batch) -> bool | None:
         """Whether an earlier attempt of this batch took effect; None where the sink cannot tell."""
         return None
+
+    def check(self) -> Iterator[str]:
+        """Steps that prove that a delivery could work, one sentence each, in order; called after `open`.
+
+        Leaves nothing behind. Raises SinkErrors where a step fails.
+        """
+        return iter(())
+
+    def count(self, what: str, of: str = "", number: int = 1) -> None:
+        """Count something that people should be able to see: `count("values.misfitted", of="elapsed")`.
+
+        What an attempt counted is kept only if it was taken.
+        """
+        self.counts[what, of] += number
 
     def close(self) -> None:
         """Let go of everything. Called once after a successful open; twice is harmless."""
