@@ -16,8 +16,6 @@ from tests.visitor import Place, console
 
 from eventferry.query import Scope
 
-pytestmark = pytest.mark.servers
-
 DAY, NEXT_DAY = 1_767_312_000_000, 1_767_398_400_000  # 2 and 3 January 2026, UTC
 EVENTS = 5000
 PHONE = {"width": 360, "height": 740}

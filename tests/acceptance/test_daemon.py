@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.builders import events, numbers, put, wait_until
 from tests.receivers import PASSWORD, USER, Reply, http_receiver, mail_server
 
@@ -95,7 +94,6 @@ to = ["ops@example.com"]
 """
 
 
-@pytest.mark.servers
 def test_a_held_sink_and_a_quarantined_file_reach_people_once_and_so_does_the_recovery(tmp_path):
     """Slack and e-mail each get one message per cause and one when it is over, through real servers."""
     put(tmp_path / "store", "2026/01/02/03/good.gz", events(10))

@@ -83,7 +83,6 @@ def test_a_letter_and_a_webhook_say_that_an_export_is_ready(tmp_path):
             assert (posted.json()["id"], posted.json()["events"]) == (row.id, 1500)
 
 
-@pytest.mark.servers
 def test_an_export_goes_to_the_requesters_own_store(tmp_path):
     """Under the name that was asked for; nothing stays here, and the credentials are gone. Wrong ones are a failure."""
     (tmp_path / "buckets" / "theirs").mkdir(parents=True)
@@ -167,7 +166,6 @@ def test_the_pull_side_is_switched_on_and_off_by_a_reload(tmp_path):
         assert (done.state, done.kills, done.interruptions) == ("complete", 0, 0)
 
 
-@pytest.mark.servers
 def test_an_export_for_the_operators_bucket_survives_a_kill_in_the_middle(tmp_path):
     """Some of it was there: nobody could have it; the next start puts all of it there, and then it is complete."""
     (tmp_path / "buckets" / "kept").mkdir(parents=True)

@@ -6,11 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from tests.builders import events, numbers, put
 from tests.servers import s3_server
-
-pytestmark = pytest.mark.servers
 
 CONFIG = """
 state_dir = "{home}/state"

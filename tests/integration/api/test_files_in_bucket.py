@@ -14,7 +14,6 @@ from tests.servers import s3_server
 
 from eventferry.exports.clearing import Clearing
 
-pytestmark = pytest.mark.servers
 WHOLE = {"output": {"format": "ndjson", "compression": "gzip"}}
 
 

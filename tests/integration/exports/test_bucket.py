@@ -28,7 +28,6 @@ from eventferry.exports.refusals import Gone, NotFound, NotReady
 from eventferry.ledger import alerts
 from eventferry.query import Compare, Op
 
-pytestmark = pytest.mark.servers
 A, B = events(1000), events(500, 1000)
 FILES = {"2026/01/01/00/a.ndjson": A, "2026/01/02/00/b.ndjson": B}
 MANY = Output("ndjson", part_bytes=64 * 1024)

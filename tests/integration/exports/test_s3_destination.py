@@ -87,7 +87,6 @@ def at(receiver: HttpReceiver) -> S3Target:
     return parse_s3_path(f"{receiver.url.rpartition('/services')[0]}/bucket/prefix/", LOOPBACK)
 
 
-@pytest.mark.servers
 def test_files_arrive_whole_whatever_their_size(
     bucket: Path, target: S3Target, theirs: S3Credentials, large: Path, small: Path, tmp_path: Path
 ) -> None:
@@ -102,7 +101,6 @@ def test_files_arrive_whole_whatever_their_size(
     assert unfinished(target, theirs) == []
 
 
-@pytest.mark.servers
 def test_an_object_of_the_name_is_replaced(bucket: Path, target: S3Target, theirs: S3Credentials, small: Path) -> None:
     """Which makes a repeat after a crash harmless."""
     for content in (b"old", b"new"):
@@ -111,7 +109,6 @@ def test_an_object_of_the_name_is_replaced(bucket: Path, target: S3Target, their
     assert objects(bucket) == {"exports/daily/a.json": b"new"}
 
 
-@pytest.mark.servers
 def test_a_cancelled_upload_leaves_nothing_of_its_file(
     bucket: Path, target: S3Target, theirs: S3Credentials, large: Path
 ) -> None:
@@ -126,7 +123,6 @@ def test_a_cancelled_upload_leaves_nothing_of_its_file(
     assert unfinished(target, theirs) == []
 
 
-@pytest.mark.servers
 @pytest.mark.parametrize("how", ["the file shrinks", "whoever is told of the progress fails"])
 def test_a_failed_upload_leaves_nothing_of_its_file(
     bucket: Path, target: S3Target, theirs: S3Credentials, large: Path, tmp_path: Path, how: str
@@ -147,7 +143,6 @@ def test_a_failed_upload_leaves_nothing_of_its_file(
     assert not note.exists()
 
 
-@pytest.mark.servers
 def test_parts_that_a_killed_process_left_are_removed_by_the_next_one(
     bucket: Path, target: S3Target, theirs: S3Credentials, small: Path, tmp_path: Path
 ) -> None:
@@ -166,7 +161,6 @@ def test_parts_that_a_killed_process_left_are_removed_by_the_next_one(
     assert objects(bucket) == {"exports/daily/a": small.read_bytes()}
 
 
-@pytest.mark.servers
 def test_memory_does_not_grow_with_the_parts(target: S3Target, theirs: S3Credentials, tmp_path: Path) -> None:
     """A part is read from the disk as it is sent."""
     huge = tmp_path / "huge"
@@ -237,7 +231,6 @@ def test_a_session_token_goes_along(receiver: HttpReceiver, small: Path) -> None
     assert receiver.requests[0].headers["X-Amz-Security-Token"] == "their-token"
 
 
-@pytest.mark.servers
 @pytest.mark.parametrize(
     ("credentials", "where", "words"),
     [

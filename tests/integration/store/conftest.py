@@ -71,7 +71,7 @@ def s3_place(s3: S3Server) -> Place:
     return Place(open_store(spec), spec, folder, "s3")
 
 
-@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.servers)])
+@pytest.fixture(params=["directory", "s3"])
 def place(request: pytest.FixtureRequest) -> Place:
     made: Place = request.getfixturevalue(f"{request.param}_place")
     return made

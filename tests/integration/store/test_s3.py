@@ -21,8 +21,6 @@ from eventferry.store.layout import Layout, skip_scan
 from eventferry.store.opening import open_stream
 from eventferry.store.s3 import S3Options, S3Store, _PinnedClient
 
-pytestmark = pytest.mark.servers
-
 
 def test_listing_goes_on_page_after_page(s3_place: Place) -> None:
     """A prefix of more objects than a page is listed whole, one request per thousand."""

@@ -148,7 +148,6 @@ def test_check_names_server_and_keys_until_there_is_a_key(ferry, monkeypatch, tm
     assert "eventferry-api" not in said
 
 
-@pytest.mark.servers
 def test_check_writes_reads_and_deletes_in_the_bucket_of_exports(ferry):
     """A bucket that refuses is told with the remedy, and without the secret."""
     folder = ferry.home / "buckets"
