@@ -38,11 +38,20 @@ install: ## put it into PREFIX=/opt/eventferry, for a service; as root
 
 .PHONY: test
 test: .venv/installed ## every test but the lanes below; ARGS="-k cursor" selects
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not faults and not systemd and not servers" $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not faults and not systemd and not servers and not pull" $(ARGS)
+
+.PHONY: test-pull
+test-pull: .venv/installed ## the pull side as a whole: server, dialects, exports, console in a browser
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "pull and not faults" $(ARGS)
 
 .PHONY: test-servers
 test-servers: .venv/installed ## sinks and stores against servers that pip does not bring (MariaDB, ClickHouse, Azurite, …)
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "servers and not faults" $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "servers and not faults" --ignore tests/contract/test_snowflake.py $(ARGS)
+	$(MAKE) test-snowflake
+
+.PHONY: test-snowflake
+test-snowflake: .venv-snowflake/installed ## the snowflake sink against fakesnow, which needs an environment of its own
+	.venv-snowflake/bin/python -m pytest -m servers $(ARGS) tests/contract/test_snowflake.py
 
 .PHONY: test-systemd
 test-systemd: .venv/installed ## the units on a real systemd, booted on an overlay of the machine; as root
@@ -88,6 +97,7 @@ lock: ## pin every dependency anew (needs uv); LOCK_ARGS=--upgrade for newer ver
 	$(call compile,full,--extra s3 --extra duckdb --extra notify --extra parquet --extra api -c requirements/dev.txt)
 	$(call compile,demo,--extra demo -c requirements/dev.txt)
 	$(call compile,core,-c requirements/dev.txt)
+	$(call compile,snowflake,--extra snowflake -c requirements/dev.txt requirements/snowflake.in)
 
 # Nothing of this machine's own configuration gets into the files.
 compile = $(UV) --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
@@ -96,7 +106,7 @@ compile = $(UV) --no-config pip compile --quiet --universal --python-version 3.1
 
 .PHONY: clean
 clean: ## remove environments, caches, what the demo and the benchmark wrote
-	rm -rf .venv .venv-demo demo-data bench-data bench/results dist build .hypothesis
+	rm -rf .venv .venv-demo .venv-snowflake demo-data bench-data bench/results dist build .hypothesis
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -107,6 +117,10 @@ clean: ## remove environments, caches, what the demo and the benchmark wrote
 
 .venv-demo/installed: requirements/demo.txt pyproject.toml
 	$(call make_environment,.venv-demo,demo,--editable .)
+	@touch $@
+
+.venv-snowflake/installed: requirements/snowflake.txt pyproject.toml
+	$(call make_environment,.venv-snowflake,snowflake,--editable .)
 	@touch $@
 
 # Whatever pip is configured to look at on this machine: it may install only what has the hashes in the lock file.
