@@ -21,7 +21,13 @@ class TestConsole(SinkPromises):
 
     @contextmanager
     def healthy(self):
-        yield Target(lambda: make_sink("console", "out", {}), lambda: self._capture.readouterr().out.split(b"\n")[:-1])
+        seen = []
+
+        def arrived():
+            seen.extend(self._capture.readouterr().out.split(b"\n")[:-1])
+            return seen
+
+        yield Target(lambda: make_sink("console", "out", {}), arrived)
 
 
 PROGRAM = """

@@ -1,6 +1,7 @@
 """The duckdb sink keeps the contract, in a real DuckDB file."""
 
 import datetime as dt
+import json
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ def make(path):
 
 def test_columns_hold_what_fits_and_null_otherwise(make, path):
     """A value of another type is NULL in its column and untouched in the raw event; nothing is rounded or guessed."""
-    types = ["VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP"]
+    types = ["text", "integer", "number", "boolean", "timestamp"]
     columns = {kind.lower(): {"path": "a.v", "type": kind} for kind in types}
     noon = dt.datetime(2024, 5, 1, 12)
     cases = {
@@ -128,10 +129,10 @@ def test_new_columns_join_an_old_table(make, path):
     """A column that is configured later is added; one whose type was changed holds the sink and names both types."""
     with make() as sink:
         sink.deliver(make_batch(sample_events(1)))
-    with make(columns={"n": {"path": "n", "type": "BIGINT"}}) as sink:
+    with make(columns={"n": {"path": "n", "type": "integer"}}) as sink:
         sink.deliver(make_batch(sample_events(1, 1)))
     assert _read(path, "SELECT n FROM events ORDER BY rowid") == [(None,), (1,)]
-    with make(columns={"n": {"path": "n", "type": "DOUBLE"}}) as sink, pytest.raises(SinkMisconfigured) as caught:
+    with make(columns={"n": {"path": "n", "type": "number"}}) as sink, pytest.raises(SinkMisconfigured) as caught:
         sink.deliver(make_batch(sample_events(1, 2)))
     assert "'n' of table 'events'" in str(caught.value)
     assert "BIGINT" in str(caught.value)
@@ -168,7 +169,7 @@ def test_a_replacement_that_fails_leaves_all_as_it_was(make, path, monkeypatch):
         with pytest.raises(BatchRejected):
             sink.deliver(replacing_batch(old, [b'{"cut'], old.id))
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(module, "record", _die)
+            patch.setattr(module.DuckdbBooks, "record", _die)
             sink.deliver(replacing_batch(old, sample_events(3, 10), old.id))
         assert _events(path) == sample_events(3)
         assert sink.was_delivered(old)
@@ -185,7 +186,7 @@ def test_a_replacement_adds_a_column_in_its_transaction(make, path):
     old = make_batch(sample_events(2))
     with make() as sink:
         sink.deliver(old)
-    with make(columns={"n": {"path": "n", "type": "BIGINT"}}) as sink:
+    with make(columns={"n": {"path": "n", "type": "integer"}}) as sink:
         sink.deliver(replacing_batch(old, sample_events(2), old.id))
     assert _read(path, "SELECT n FROM events ORDER BY n") == [(0,), (1,)]
 
@@ -216,3 +217,82 @@ def test_a_missing_directory_is_named(make, tmp_path):
     """The directory of the file is not created: a disk that is not mounted must not be filled at its mount point."""
     with pytest.raises(SinkMisconfigured, match="not-mounted"):
         make(path=str(tmp_path / "not-mounted" / "x.duckdb")).open()
+
+
+def test_what_does_not_fit_is_counted(make, path):
+    """A value that is NULL in its column because it does not fit is counted once, by column; a missing one is not."""
+    events = [b'{"n":1,"event_timestamp":0}', b'{"n":"many","event_timestamp":0}', b'{"event_timestamp":"soon"}']
+    with make(columns={"n": {"path": "n", "type": "integer"}}) as sink:
+        for _ in range(2):
+            sink.deliver(make_batch(events))
+        assert sink.counts == {("values.misfitted", "n"): 1, ("values.misfitted", "event_time"): 1}
+
+
+def test_a_frozen_table_gets_no_column(make, path):
+    """With schema_contract = "freeze" a missing column holds the sink and the statement is said; nothing is added."""
+    with make() as sink:
+        sink.deliver(make_batch(sample_events(1)))
+    with make(columns={"n": "n"}, schema_contract="freeze") as sink, pytest.raises(SinkMisconfigured) as caught:
+        sink.deliver(make_batch(sample_events(1, 1)))
+    assert 'ALTER TABLE "events" ADD COLUMN "n" VARCHAR' in str(caught.value)
+    assert [row[0] for row in _read(path, "DESCRIBE events")] == ["event_time", "event_type", "event", "batch_id"]
+
+
+def test_a_discarded_column_is_left_out_and_counted(make, path):
+    """With schema_contract = "discard" a column that the table lacks is left out, and its values are counted."""
+    with make() as sink:
+        sink.deliver(make_batch(sample_events(1)))
+    with make(columns={"n": "n"}, schema_contract="discard") as sink:
+        sink.deliver(make_batch(sample_events(2, 1)))
+        assert sink.counts == {("values.discarded", "n"): 2}
+    assert _events(path) == sample_events(3)
+    assert len(_read(path, "DESCRIBE events")) == 4
+
+
+def test_check_says_what_a_delivery_would_do_and_does_nothing(make, path):
+    """check names each step, and neither makes the file nor adds the column that the first delivery will add."""
+    with make() as sink:
+        assert list(sink.check()) == [f"{path} is not there yet; the first delivery makes it"]
+        assert not path.exists()
+        sink.deliver(make_batch(sample_events(1)))
+    with make(columns={"n": "n"}) as sink:
+        assert list(sink.check()) == [
+            f"{path} can be opened for writing",
+            "table events takes the columns event_time, event_type, n, event, batch_id",
+        ]
+    assert len(_read(path, "DESCRIBE events")) == 4
+
+
+READ = """
+import duckdb, sys
+counts = set()
+while not counts or max(counts) < int(sys.argv[2]):
+    try:
+        with duckdb.connect(sys.argv[1], read_only=True) as connection:
+            counts.add(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+    except (duckdb.IOException, duckdb.CatalogException):
+        continue  # not there yet, or a delivery is under way
+print(sorted(counts))
+"""
+
+
+def test_readers_in_other_processes_see_whole_batches_while_it_delivers(make, path):
+    """Readers with short connections and the sink get by beside each other, and nobody sees a part of a batch."""
+    readers = [
+        subprocess.Popen([sys.executable, "-c", READ, str(path), "100"], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    with make() as sink:
+        for start in range(0, 100, 10):
+            for _ in range(100_000):  # as the daemon would, which waits in between
+                try:
+                    sink.deliver(make_batch(sample_events(10, start)))
+                    break
+                except SinkUnavailable as error:
+                    assert error.untouched
+    for reader in readers:
+        seen, _ = reader.communicate(timeout=60)
+        counts = json.loads(seen)
+        assert counts[-1] == 100
+        assert all(count % 10 == 0 for count in counts), counts
+    assert _events(path) == sample_events(100)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from eventferry.clients.s3 import S3Options, connect
+from eventferry.clients.s3_errors import explain
 from eventferry.errors import ConfigError, EventferryError, ObjectGone, StoreError
-from eventferry.store.s3 import S3Options, connect
-from eventferry.store.s3_errors import explain
 
 # Of one range, where a connection breaks in the middle of the answer; the SDK itself repeats whole requests only.
 READS = 3

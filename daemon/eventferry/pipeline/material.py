@@ -12,7 +12,7 @@ from eventferry.errors import StoreError
 from eventferry.ledger.batches import Place
 from eventferry.ledger.log import LogSegment
 from eventferry.pipeline.cut import count_events, cut, line_of, newline_after, offset_after
-from eventferry.pipeline.frame import frame
+from eventferry.pipeline.frame import event_ranges, frame
 from eventferry.query.transform import Transform
 from eventferry.sink import Part
 
@@ -62,6 +62,15 @@ class Piece:
             return 0 if byte <= self.start else self.events
         read = count_events(self.raw[: byte - self.start], self.start, self.segment.holes)
         return read if self.kept is None else bisect_left(self.kept, read)
+
+    def starts(self) -> list[int]:
+        """The bytes of the object at which the sent events begin."""
+        found: list[int] = []
+        for low, high in event_ranges(self.start, self.start + len(self.raw), self.segment.holes):
+            lines = self.raw[low - self.start : high - self.start].split(b"\n")
+            ends = accumulate((len(line) + 1 for line in (lines if lines[-1] else lines[:-1])), initial=low)
+            found += list(ends)[:-1]
+        return found if self.kept is None else [found[each] for each in self.kept]
 
     def line(self, position: int) -> int:
         """The line number in the file of the sent event at `position`."""
@@ -155,6 +164,10 @@ class Material:
     def position(self, piece: int, byte: int) -> int:
         """The position in the batch of the first sent event of a piece that begins at `byte` or after it."""
         return self._firsts[piece] + self.pieces[piece].events_before(byte)
+
+    def starts(self) -> list[list[int]]:
+        """For each piece the bytes of its object at which its sent events begin."""
+        return [piece.starts() for piece in self.pieces]
 
     def halves(self) -> tuple["Material", "Material"]:
         """The batch in two; every event of the interval is in exactly one. Needs at least two events."""

@@ -70,6 +70,7 @@ class Attempted:
             replaces=self.row.replaced_ids,
             locate=self.material.place,
             seek=self.material.position,
+            starts=self.material.starts,
         )
 
 

@@ -19,7 +19,7 @@ CONTRACT_VERSION = 1
 
 
 class Guarantee(StrEnum):
-    """What the same batch sent twice means at the sink; the conformance kit proves it."""
+    """What the same batch sent twice means at the sink, the strongest first; the conformance kit proves it."""
 
     EFFECTIVELY_ONCE = "effectively once"
     AT_LEAST_ONCE_KEYED = "at least once, keyed"
@@ -58,15 +58,15 @@ class Sink(ABC, Generic[OptionsT]):
     # Promises that `deliver` forgets all that it holds of `batch.replaces` in the transaction that takes the batch.
     can_replace: ClassVar[bool] = False
     experimental: ClassVar[bool] = False  # proved only against a stub or an emulator
+    proved_against: ClassVar[str] = ""  # the other side in its contract test: "PostgreSQL 18", "a stub of the REST API"
     contract: ClassVar[int] = CONTRACT_VERSION  # a type may pin the version that it was written for
     needs: ClassVar[Mapping[str, str]] = {}  # client library (module) → what pip installs to get it
 
     def __init__(self, options: OptionsT, name: str = "") -> None:
         self.options = options
         self.name = name
-        self.counts: Counter[tuple[str, str]] = (
-            Counter()
-        )  # (what, of what) → how often, since the daemon last took them
+        # (what, of what) → how often, since the daemon last took them.
+        self.counts: Counter[tuple[str, str]] = Counter()
 
     def open(self) -> None:
         """Connect. Leaves nothing behind if it fails. Raises SinkUnavailable or SinkMisconfigured."""

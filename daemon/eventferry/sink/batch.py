@@ -30,6 +30,10 @@ def _unknown(part: int, byte: int) -> int:
     raise LookupError(f"this batch does not say which event of part {part} lies at byte {byte}")
 
 
+def _unsaid() -> list[list[int]]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A batch of events, encoded once: the unit of delivery.
@@ -53,6 +57,8 @@ class Batch:
     replaces: tuple[str, ...] = ()
     locate: Callable[[int], str] = field(default=_nowhere, repr=False, compare=False)
     seek: Callable[[int, int], int] = field(default=_unknown, repr=False, compare=False)
+    # For each part the bytes of its object at which its events begin; empty where nobody can say.
+    starts: Callable[[], list[list[int]]] = field(default=_unsaid, repr=False, compare=False)
 
     def place(self, position: int) -> str:
         """Where the event at `position` (0-based) comes from, as `key:line`."""

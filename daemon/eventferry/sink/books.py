@@ -56,7 +56,7 @@ class Books:
 
     def record(self, cursor: Any, batch: Batch, events: int) -> None:
         """Write the batch down with its parts; `events` of it go into the table. A twin of it fails on its key."""
-        self._insert(cursor, self._batches, BATCH_COLUMNS, [(batch.id, self._table, events)])
+        self.insert(cursor, self._batches, BATCH_COLUMNS, [(batch.id, self._table, events)])
         rows = [
             (
                 number_of(part),
@@ -71,7 +71,7 @@ class Books:
             )
             for part in batch.parts
         ]
-        self._insert(cursor, self._parts, PART_COLUMNS, rows)
+        self.insert(cursor, self._parts, PART_COLUMNS, rows)
 
     def forget(self, cursor: Any, batch: Batch) -> None:
         """Delete the rows of the batches that this one replaces, with what is written down of them.
@@ -97,7 +97,7 @@ class Books:
             for id_, epoch, source, key, digest, start, end in found
             if id_ in kept and epoch != batch.epoch
         ]
-        self._insert(cursor, self._parts, PART_COLUMNS, passed)
+        self.insert(cursor, self._parts, PART_COLUMNS, passed)
 
     def strangers(self, cursor: Any, batch: Batch) -> list[str]:
         """The other batches of the same sink from which the table holds events of this batch."""
@@ -121,7 +121,8 @@ class Books:
             cursor.execute(statement, [self._table, *numbers])
             yield from (tuple(row) for row in cursor.fetchall())
 
-    def _insert(self, cursor: Any, table: str, columns: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    def insert(self, cursor: Any, table: str, columns: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add rows to one of the books; a type whose driver knows a faster way overrides it."""
         if not rows:
             return
         names, marks = ", ".join(columns), ", ".join([self._mark] * len(rows[0]))

@@ -16,7 +16,7 @@ from eventferry.sink.errors import SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.safe import safe_text, safe_url
 from eventferry.sink.wire import Connect, DeadlineReached, Watchdog, WatchedAdapter, connect
 
-ANSWER_LIMIT = 64 * 1024  # bytes of an answer that are read; the rest is not waited for
+ANSWER_LIMIT = 64 * 1024  # bytes of an answer that are read where nobody says more; the rest is not waited for
 SUCCESS = (200, 201, 202, 204)
 
 
@@ -39,7 +39,8 @@ class HttpClient:
 
     No redirects, no proxies or .netrc from the environment, no retries, certificates always verified. `timeout` is the
     total time of a call in seconds, from the name's look-up to the last byte of the answer. `secrets` are texts which
-    are masked in what a receiver's answer says. `connect` makes the connections.
+    are masked in what a receiver's answer says. `connect` makes the connections. Of an answer's body `answer_limit`
+    bytes are read.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         secrets: Iterable[str] = (),
         connect: Connect = connect,
+        answer_limit: int = ANSWER_LIMIT,
     ) -> None:
         if ca_file is not None and not ca_file.is_file():
             raise SinkMisconfigured(f"ca_file {ca_file} is not there or cannot be read")
-        self._timeout = timeout
+        self._timeout = self._seconds = timeout
+        self._answer_limit = answer_limit
         self._secrets = tuple(secrets)
         self._watchdog = Watchdog()
         self._session = requests.Session()
@@ -72,9 +75,10 @@ class HttpClient:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         expect: Collection[int] = SUCCESS,
+        seconds: float | None = None,
     ) -> Answer:
         """Send one request; returning means that the status was one of `expect`. Raises SinkErrors."""
-        answer = self.exchange(method, url, body, headers)
+        answer = self.exchange(method, url, body, headers, seconds)
         words = safe_text(answer.body, 200, self._secrets)
         who = safe_url(url)
         problem = classify(answer.status, answer.headers, words, expect=expect, who=who, now=clock.now())
@@ -83,11 +87,20 @@ class HttpClient:
         return answer
 
     def exchange(
-        self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
     ) -> Answer:
-        """Send one request and return whatever was answered. Raises SinkUnavailable, SinkMisconfigured."""
+        """Send one request and return whatever was answered. Raises SinkUnavailable, SinkMisconfigured.
+
+        `seconds`, where several requests share one deadline, is what is left of it.
+        """
         who = safe_url(url)
-        self._watchdog.start(self._timeout)
+        self._seconds = self._timeout if seconds is None else max(0.001, min(seconds, self._timeout))
+        self._watchdog.start(self._seconds)
         try:
             answer = self._call(method, url, body, headers)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -112,15 +125,15 @@ class HttpClient:
             headers=dict(headers or {}),
             allow_redirects=False,
             stream=True,
-            timeout=self._timeout,
+            timeout=self._seconds,
         )
         with response:
             raw: Any = response.raw
-            read = raw.read(ANSWER_LIMIT, decode_content=False)
+            read = raw.read(self._answer_limit, decode_content=False)
             return Answer(response.status_code, response.headers, read)
 
     def _overdue(self, who: str) -> SinkUnavailable:
-        return SinkUnavailable(f"{who} did not answer within {self._timeout:g} s; what it took is unknown")
+        return SinkUnavailable(f"{who} did not answer within {self._seconds:.3g} s; what it took is unknown")
 
     def _meaning(self, error: Exception, who: str) -> SinkError:
         causes = list(_causes(error))
@@ -128,7 +141,7 @@ class HttpClient:
             return SinkUnavailable(f"{who}: the host's name cannot be resolved", untouched=True)
         if _has(causes, urllib3.exceptions.NewConnectionError):
             if self._watchdog.fired or _has(causes, DeadlineReached, TimeoutError):
-                return SinkUnavailable(f"{who}: no connection within {self._timeout:g} s", untouched=True)
+                return SinkUnavailable(f"{who}: no connection within {self._seconds:.3g} s", untouched=True)
             return SinkUnavailable(f"{who}: no connection: {_reason(causes)}", untouched=True)
         if self._watchdog.fired or _has(causes, TimeoutError, requests.Timeout):
             return self._overdue(who)

@@ -159,7 +159,10 @@ def _raw(line: bytes, steps: Sequence[str]) -> bytes:
 
 
 def _reach(line: bytes, steps: Sequence[str]) -> Any:
-    text = _raw(line, steps)
+    try:
+        text = _raw(line, steps)
+    except msgspec.DecodeError:  # no JSON: whoever takes the raw event says so
+        return None
     try:
         return _any.decode(text)
     except msgspec.DecodeError:  # a number beyond a double

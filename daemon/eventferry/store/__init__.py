@@ -34,7 +34,8 @@ def open_store(spec: StoreSpec) -> Store:
             raise ConfigError(f"a directory store has no options, remove: {named}")
         return DirectoryStore(_local_path(spec.url))
     if scheme == "s3":
-        from eventferry.store.s3 import S3Options, S3Store
+        from eventferry.clients.s3 import S3Options
+        from eventferry.store.s3 import S3Store
 
         return S3Store.from_url(spec.url, S3Options.of(spec.options))
     raise ConfigError(

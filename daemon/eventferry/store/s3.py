@@ -3,50 +3,14 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from eventferry import clock
+from eventferry.clients.s3 import S3Options, connect, require_boto3
+from eventferry.clients.s3_errors import explain
 from eventferry.errors import ConfigError, ObjectChanged, ObjectGone, StoreError
 from eventferry.store.base import StoreObject
-from eventferry.store.s3_errors import explain
-
-
-@dataclass(frozen=True)
-class S3Options:
-    """How to reach the store and as whom. What is None is left to the SDK: environment, profile, instance role."""
-
-    endpoint: str | None = None
-    region: str | None = None
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    profile: str | None = None
-    requester_pays: bool = False
-    anonymous: bool = False
-    addressing_style: str | None = None  # path or virtual; with an endpoint of one's own, path
-    ca_file: str | Path | None = None
-    connect_timeout: float = 10.0  # seconds
-    read_timeout: float = 30.0  # seconds without a byte
-    attempts: int = 3  # of one request, with back-off
-
-    @classmethod
-    def of(cls, options: tuple[tuple[str, object], ...]) -> "S3Options":
-        """From a StoreSpec. Raises ConfigError."""
-        known = {option.name for option in fields(cls)}
-        unknown = sorted(name for name, _ in options if name not in known)
-        if unknown:
-            raise ConfigError(
-                f"unknown options of an s3 store: {', '.join(unknown)}; known: {', '.join(sorted(known))}"
-            )
-        values: dict[str, Any] = dict(options)  # types were checked where the configuration is read
-        made = cls(**values)
-        if bool(made.access_key) != bool(made.secret_key):
-            raise ConfigError("access_key and secret_key of an s3 store go together: set both or neither")
-        return made
 
 
 class S3Store:
@@ -63,7 +27,7 @@ class S3Store:
         self.root = f"s3://{bucket}/{self._prefix}".rstrip("/")
         self.list_calls = 0
         self.skipped_names = 0
-        _import_boto3()
+        require_boto3()
 
     @classmethod
     def from_url(cls, url: str, options: S3Options) -> "S3Store":
@@ -212,55 +176,6 @@ def _explained(action: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise explain(error, action) from error
-
-
-@lru_cache(maxsize=16)
-def connect(options: S3Options) -> Any:
-    """One client per set of options and process: making one takes 100 ms, using one is thread-safe.
-
-    Raises ConfigError where boto3 is missing, and what the SDK raises.
-    """
-    boto3 = _import_boto3()
-    from botocore import UNSIGNED
-    from botocore.config import Config
-
-    style = options.addressing_style or ("path" if options.endpoint else "auto")
-    config = Config(
-        signature_version=UNSIGNED if options.anonymous else "s3v4",
-        connect_timeout=options.connect_timeout,
-        read_timeout=options.read_timeout,
-        retries={"total_max_attempts": options.attempts, "mode": "standard"},
-        # Servers that are not AWS know no CRC trailers.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        max_pool_connections=32,
-        tcp_keepalive=True,
-        s3={"addressing_style": style},
-    )
-    session = boto3.session.Session(
-        aws_access_key_id=options.access_key,
-        aws_secret_access_key=options.secret_key,
-        aws_session_token=options.session_token,
-        profile_name=options.profile,
-        region_name=options.region,
-    )
-    region = session.region_name or ("us-east-1" if options.endpoint else None)
-    return session.client(
-        "s3",
-        endpoint_url=options.endpoint,
-        region_name=region,
-        verify=options.ca_file and str(options.ca_file),
-        config=config,
-    )
-
-
-def _import_boto3() -> Any:
-    try:
-        import boto3
-        import boto3.session
-    except ImportError as error:
-        raise ConfigError("s3 stores need boto3: pip install 'eventferry[s3]'") from error
-    return boto3
 
 
 def _version(found: dict[str, Any]) -> str:

@@ -1,12 +1,13 @@
 """Appends events to a table in a DuckDB file, each event once."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from eventferry.sink import (
     Batch,
@@ -17,29 +18,15 @@ from eventferry.sink import (
     Sink,
     SinkError,
     SinkMisconfigured,
-    SinkOptions,
     SinkUnavailable,
 )
+from eventferry.sink.books import BATCHES, BOOKS
+from eventferry.sink.columns import BATCH_ID, EVENT, ColumnOptions, check_name
 from eventferry.sink.options import check_absolute
-from eventferry_sinks.duckdb.columns import (
-    DEFAULT_COLUMNS,
-    Column,
-    as_column,
-    check_name,
-    check_names,
-    insert_statement,
-    quoted,
-)
-from eventferry_sinks.duckdb.parts import (
-    BATCHES,
-    BOOKS,
-    forget,
-    make_books,
-    record,
-    recorded_parts,
-    strangers,
-    was_recorded,
-)
+from eventferry.sink.rows import Extractor, Rows
+from eventferry.sink.tables import Fit, fit_columns
+from eventferry_sinks.duckdb.columns import SQL_TYPES, insert_statement, quoted
+from eventferry_sinks.duckdb.parts import DuckdbBooks
 
 _FORBIDDEN = re.compile(r"Permission denied|Read-only file system|Operation not permitted", re.I)
 _FULL = re.compile(r"No space left|Disk quota exceeded|disk is full", re.I)
@@ -49,26 +36,19 @@ _NO_FILE = re.compile(
 _LOCKED = re.compile(r"Could not set lock|Conflicting lock", re.I)
 
 
-class DuckdbOptions(SinkOptions):
+class DuckdbOptions(ColumnOptions):
     """Which file, which table, which columns."""
 
     path: Annotated[Path, AfterValidator(check_absolute)]
     table: Annotated[str, AfterValidator(check_name)] = "events"
-    columns: dict[str, Annotated[Column, BeforeValidator(as_column)]] = Field(default_factory=dict)
     threads: int = Field(default=1, ge=1, le=256)
     memory_limit: str = Field(default="512MiB", pattern=r"^[1-9][0-9]{0,5}(MiB|GiB)$")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_names(self.columns)
         if self.table.casefold() in BOOKS:
             raise ValueError(f"table {self.table!r} is where what was delivered is written down; expected another name")
         return self
-
-    def all_columns(self) -> dict[str, Column]:
-        """The configured columns after the default ones, which may be redefined by name."""
-        mine = {name.casefold() for name in self.columns}
-        return {name: column for name, column in DEFAULT_COLUMNS.items() if name not in mine} | self.columns
 
 
 class DuckdbSink(Sink[DuckdbOptions]):
@@ -84,7 +64,6 @@ class DuckdbSink(Sink[DuckdbOptions]):
     needs = {"duckdb": "eventferry[duckdb]"}  # noqa: RUF012 - declared a ClassVar in Sink
 
     _duckdb: Any = None
-    _insert = ""
 
     def open(self) -> None:
         try:
@@ -94,44 +73,78 @@ class DuckdbSink(Sink[DuckdbOptions]):
         if not self.options.path.parent.is_dir():
             raise SinkMisconfigured(f"{self.options.path.parent} is not a directory; create it, or mount it")
         self._duckdb = duckdb
-        self._insert = insert_statement(self.options.table, self.options.all_columns())
+        self._columns = self.options.all_columns()
+        self._extractor = Extractor(self._columns)
+        self._books = DuckdbBooks(self.options.table.casefold(), quoted(self.options.table))
 
     def deliver(self, batch: Batch) -> None:
         committing = False
         with self._translated(lambda: committing), self._connection() as connection:
             connection.execute("BEGIN")
-            self._make_table(connection)
-            make_books(connection)
-            if was_recorded(connection, batch):
+            fit = self._make_tables(connection)
+            if self._books.was_recorded(connection, batch):
                 return
             if batch.replaces:
                 self._make_room(connection, batch)
-            lacking = batch.lacking(recorded_parts(connection, self.options.table, batch))
+            lacking = batch.lacking(self._books.recorded_parts(connection, batch))
+            rows = self._extractor.extract(lacking)
             if lacking:
-                connection.execute(self._insert, [batch.id, lacking[:-1].decode()])
-            record(connection, self.options.table, batch, lacking.count(b"\n"))
+                self._insert(connection, batch.id, fit, rows, lacking)
+            self._books.record(connection, batch, lacking.count(b"\n"))
             committing = True
             connection.execute("COMMIT")
+        self._count(fit, rows)
 
     def was_delivered(self, batch: Batch) -> bool | None:
         if not self.options.path.exists():
             return False
         with self._translated(lambda: False), self._connection() as connection:
-            return bool(_columns_of(connection, BATCHES)) and was_recorded(connection, batch)
+            return bool(_columns_of(connection, BATCHES)) and self._books.was_recorded(connection, batch)
+
+    def check(self) -> Iterator[str]:
+        """Open the file, make the tables as the first delivery would, and roll back."""
+        path, is_new = self.options.path, not self.options.path.exists()
+        if is_new and not os.access(path.parent, os.W_OK):
+            raise self._file_problem(f"{path}: Permission denied", untouched=True)
+        if is_new:
+            yield f"{path} is not there yet; the first delivery makes it"
+            return
+        with self._translated(lambda: False), self._connection() as connection:
+            yield f"{path} can be opened for writing"
+            connection.execute("BEGIN")
+            was_there = bool(_columns_of(connection, self.options.table))
+            fit = self._make_tables(connection)
+            connection.execute("ROLLBACK")
+        names = ", ".join([*fit.written, EVENT, BATCH_ID])
+        yield f"table {self.options.table} {'takes' if was_there else 'will be made with'} the columns {names}"
 
     def close(self) -> None:
         self._duckdb = None
 
+    def _insert(self, connection: Any, batch_id: str, fit: Fit, rows: Rows, body: bytes) -> None:
+        columns = {name: self._columns[name] for name in fit.written}
+        written = [values for name, values in zip(self._columns, rows.values, strict=True) if name in columns]
+        statement = insert_statement(self.options.table, columns)
+        connection.execute(statement, [batch_id, *written, body[:-1].decode()])
+
+    def _count(self, fit: Fit, rows: Rows) -> None:
+        for name, number in rows.misfits.items():
+            self.count("values.misfitted", name, number)
+        for name in fit.added:
+            self.count("columns.added", name)
+        for name, values in zip(self._columns, rows.values, strict=True):
+            if name in fit.discarded and (number := len(values) - values.count(None)):
+                self.count("values.discarded", name, number)
+
     def _make_room(self, connection: Any, batch: Batch) -> None:
         """Delete what the batch replaces; refuse where the same events would stay under an id that it does not know."""
-        table = self.options.table
-        forget(connection, table, batch)
-        if others := strangers(connection, table, batch):
+        self._books.forget(connection, batch)
+        if others := self._books.strangers(connection, batch):
             count = "a batch" if len(others) == 1 else f"{len(others)} batches"
             raise SinkMisconfigured(
                 f"{self.options.path}: nothing was replaced, for {count} of a lost ledger hold events of"
-                f" {batch.parts[0].key} in table {table!r}, too; fill another table through a sink of another name, or"
-                f" delete their rows as the README of this type says: {', '.join(others)}"
+                f" {batch.parts[0].key} in table {self.options.table!r}, too; fill another table through a sink of"
+                f" another name, or delete their rows as the README of this type says: {', '.join(others)}"
             )
 
     @contextlib.contextmanager
@@ -149,24 +162,22 @@ class DuckdbSink(Sink[DuckdbOptions]):
         finally:
             connection.close()  # rolls back what is not committed
 
-    def _make_table(self, connection: Any) -> None:
+    def _make_tables(self, connection: Any) -> Fit:
+        """Make what is missing of the events table and the books."""
         table = self.options.table
-        columns = {name: column.type for name, column in self.options.all_columns().items()}
-        wanted: dict[str, str] = {**columns, "event": "JSON", "batch_id": "VARCHAR"}
+        wanted = {name: SQL_TYPES[column.type] for name, column in self._columns.items()}
+        wanted |= {EVENT: "JSON", BATCH_ID: "VARCHAR"}
         there = _columns_of(connection, table)
         if not there:
             body = ", ".join(f"{quoted(name)} {type}" for name, type in wanted.items())
             connection.execute(f"CREATE TABLE {quoted(table)} ({body})")
             there = {name.casefold(): type for name, type in wanted.items()}
-        for name, type in wanted.items():
-            present = there.get(name.casefold())
-            if present is None:
-                connection.execute(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {type}")
-            elif present != type:
-                raise SinkMisconfigured(
-                    f"column {name!r} of table {table!r} in {self.options.path} is {present}, but {type} is configured;"
-                    " configure another name or another table"
-                )
+        place = f"table {table!r} in {self.options.path}"
+        fit = fit_columns(wanted, there, self.options.schema_contract, place, lambda *column: _adding(table, *column))
+        for name, type in fit.added.items():
+            connection.execute(_adding(table, name, type))
+        self._books.make(connection)
+        return fit
 
     @contextlib.contextmanager
     def _translated(self, committing: Any) -> Iterator[None]:
@@ -209,6 +220,10 @@ class DuckdbSink(Sink[DuckdbOptions]):
         if _NO_FILE.search(said):
             return SinkMisconfigured(said)
         return SinkUnavailable(said, untouched=False)
+
+
+def _adding(table: str, name: str, type: str) -> str:
+    return f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {type}"
 
 
 def _columns_of(connection: Any, table: str) -> dict[str, str]:

@@ -120,7 +120,7 @@ def test_a_day_is_replaced_and_no_other(ferry):
 
 def test_new_columns_reach_old_rows(ferry):
     """What is configured later is filled in for the days that are replaced."""
-    ferry.sinks["out"]["columns"] = {"n": {"path": "n", "type": "BIGINT"}}
+    ferry.sinks["out"]["columns"] = {"n": {"path": "n", "type": "integer"}}
     ferry.open()
     replayed(ferry)
     found = query(ferry, "SELECT n FROM events WHERE n IS NOT NULL ORDER BY n")

@@ -15,11 +15,12 @@ import trustme
 from tests.integration.store.conftest import Place
 from tests.servers import S3Server, s3_server
 
+from eventferry.clients.s3 import S3Options
 from eventferry.errors import ConfigError, ObjectChanged, StoreError
 from eventferry.store import StoreSpec, open_store
 from eventferry.store.layout import Layout, skip_scan
 from eventferry.store.opening import open_stream
-from eventferry.store.s3 import S3Options, S3Store, _PinnedClient
+from eventferry.store.s3 import S3Store, _PinnedClient
 
 
 def test_listing_goes_on_page_after_page(s3_place: Place) -> None:

@@ -15,6 +15,7 @@ from eventferry.pipeline.material import Limits, Material, gather, rebuild
 from eventferry.pipeline.scan import ScanLimits, scan_stream
 from eventferry.query import parse_transform
 from eventferry.sink import Batch
+from eventferry.sink.identity import event_ids
 
 BAD = [b"{", b"[1]", b"\xff\xfe", b'{"a":NaN}', b"x" * 90, b'"text"']
 BLANK = [b"", b"  ", b"\t"]
@@ -215,6 +216,27 @@ def test_what_was_recorded_under_other_cuts_is_left_out_exactly(made, name, firs
         arrived += batch.lacking(recorded)
         recorded += batch.parts
     assert sorted(arrived.split(b"\n")) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    made=files(), name=st.sampled_from(sorted(TRANSFORMS)), first=LIMITS, second=LIMITS,
+    sizes=st.tuples(st.integers(30, 500), st.integers(30, 500)),
+)  # fmt: skip
+def test_an_event_has_the_same_id_however_batches_are_cut(made, name, first, second, sizes):
+    """Ids name the byte at which an event begins: each is unique, and other cuts give the same to the same event."""
+    transform, named = TRANSFORMS[name], []
+    for limits, size in zip((first, second), sizes, strict=True):
+        ids: list[tuple[str, bytes]] = []
+        for material, _ in cut_all(Log(made, size), transform, limits):
+            batch = Batch("id", material.body, material.events, material.parts("events"), starts=material.starts)
+            ids += zip(event_ids(batch), batch.lines(), strict=True)
+            for piece, starts in enumerate(material.starts()):
+                at = material.position(piece, material.pieces[piece].start)
+                assert [material.position(piece, byte) for byte in starts] == list(range(at, at + len(starts)))
+        assert len({each for each, _ in ids}) == len(ids)
+        named.append(ids)
+    assert named[0] == named[1]
 
 
 def test_a_line_beyond_the_limit_is_never_read_for_delivery():

@@ -2,6 +2,15 @@
 
 from eventferry.sink.kit.batches import cut_batch, make_batch, replacing_batch, sample_events
 from eventferry.sink.kit.promises import SinkPromises
+from eventferry.sink.kit.proxy import CuttingProxy
 from eventferry.sink.kit.target import Target
 
-__all__ = ["SinkPromises", "Target", "cut_batch", "make_batch", "replacing_batch", "sample_events"]
+__all__ = [
+    "CuttingProxy",
+    "SinkPromises",
+    "Target",
+    "cut_batch",
+    "make_batch",
+    "replacing_batch",
+    "sample_events",
+]

@@ -68,6 +68,7 @@ def make_batch(events: Sequence[bytes] | Iterable[bytes], salt: str = "", attemp
         time_max=NOON + 3_600_000,
         epoch="kit",
         seek=lambda _, byte: body.count(b"\n", 0, max(0, byte)),
+        starts=lambda: [list(accumulate((len(line) + 1 for line in lines), initial=0))[:-1]],
     )
 
 
@@ -96,6 +97,7 @@ def cut_batch(files: Sequence[Sequence[bytes]], first: int, last: int, epoch: st
         sink="kit",
         epoch=epoch,
         seek=lambda part, byte: firsts[part] + sum(edge < byte for edge in edges[part]),
+        starts=lambda: edges,
     )
 
 

@@ -2,24 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
-from eventferry.sink.base import Sink
 from eventferry.sink.kit.batches import cut_batch, replacing_batch, sample_events
+from eventferry.sink.kit.places import Places
 from eventferry.sink.kit.target import Target
 
 
-class ReplacingPromises:
+class ReplacingPromises(Places):
     """Skipped where the type does not say `can_replace`."""
-
-    sink_type: ClassVar[type[Sink[Any]]]
-
-    def healthy(self) -> AbstractContextManager[Target]:
-        """A place that takes everything."""
-        raise NotImplementedError("a contract test defines healthy()")
 
     def _old(self) -> list[list[bytes]]:
         if not self.sink_type.can_replace:
@@ -63,6 +56,17 @@ class ReplacingPromises:
             for batch in (*old, empty, empty):
                 sink.deliver(batch)
             assert sink.was_delivered(empty) in (None, True)
+            _is_there(target, old=list(range(6, 12)), new=[])
+
+    def test_an_empty_batch_where_nothing_is_adds_nothing(self) -> None:
+        """An empty body whose predecessors never came is taken, leaves no event, and is known again."""
+        files = self._old()
+        with self.healthy() as target, target.sink() as sink:
+            old = cut_batch(files, 0, 6)
+            empty = replacing_batch(old, [], old.id)
+            sink.deliver(empty)
+            assert sink.was_delivered(empty) in (None, True)
+            sink.deliver(cut_batch(files, 6, 12))
             _is_there(target, old=list(range(6, 12)), new=[])
 
     def test_halves_of_a_replacement_spare_each_other(self) -> None:

@@ -1,0 +1,123 @@
+"""Reaches Azure Blob Storage: as whom, where, for how long."""
+
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from eventferry.clients.diagnosis import read_options
+from eventferry.errors import ConfigError
+
+_CONNECTIONS = 32
+_NO_ACCOUNT = (
+    "an azure store needs its account: set account_url or connection_string, or AZURE_STORAGE_ACCOUNT or "
+    "AZURE_STORAGE_CONNECTION_STRING in the service's environment"
+)
+
+
+@dataclass(frozen=True)
+class AzureOptions:
+    """How to reach the account and as whom; `where` and `credential` say what is looked for when nothing is set."""
+
+    account_url: str | None = None  # https://ACCOUNT.blob.core.windows.net
+    connection_string: str | None = field(default=None, repr=False)
+    account_key: str | None = field(default=None, repr=False)
+    sas_token: str | None = field(default=None, repr=False)
+    client_id: str | None = None  # of the managed identity, where the machine has several
+    anonymous: bool = False
+    ca_file: str | Path | None = None
+    connect_timeout: float = 10.0  # seconds
+    read_timeout: float = 30.0  # seconds without a byte
+    attempts: int = 3  # of one request, with back-off
+
+    @classmethod
+    def of(cls, options: tuple[tuple[str, object], ...]) -> "AzureOptions":
+        """From the options of a store. Raises ConfigError."""
+        made = read_options(cls, "an azure store", options)
+        if made.account_url and made.connection_string:
+            raise ConfigError("an azure store has account_url or connection_string, not both: remove one")
+        if sum(map(bool, (made.connection_string, made.account_key, made.sas_token, made.anonymous))) > 1:
+            raise ConfigError(
+                "an azure store says twice who asks: give connection_string, account_key, sas_token or anonymous = true"
+            )
+        return made
+
+    def where(self) -> tuple[str | None, str | None]:
+        """The account's URL or its connection string: as set, else as the environment has it. Raises ConfigError."""
+        if self.account_url or self.connection_string:
+            return self.account_url, self.connection_string
+        # Who says who asks does not mean somebody else's connection string.
+        own_identity = self.account_key or self.sas_token or self.anonymous
+        if not own_identity and (found := os.environ.get("AZURE_STORAGE_CONNECTION_STRING")):
+            return None, found
+        if account := os.environ.get("AZURE_STORAGE_ACCOUNT"):
+            return f"https://{account}.blob.core.windows.net", None
+        raise ConfigError(_NO_ACCOUNT)
+
+    def credential(self) -> Any:
+        """What signs requests: as set, else AZURE_STORAGE_KEY or _SAS_TOKEN, else what azure-identity finds."""
+        if self.anonymous:
+            return None
+        set_here = self.account_key or (self.sas_token or "").lstrip("?")
+        if set_here:
+            return set_here
+        if not self.account_url:  # the environment names the account: it may hold its key, too
+            found = os.environ.get("AZURE_STORAGE_KEY") or os.environ.get("AZURE_STORAGE_SAS_TOKEN", "").lstrip("?")
+            if found:
+                return found
+        from azure.identity import DefaultAzureCredential
+
+        more = {"managed_identity_client_id": self.client_id} if self.client_id else {}
+        return DefaultAzureCredential(**more)
+
+
+@lru_cache(maxsize=16)
+def connect(options: AzureOptions) -> Any:
+    """One azure.storage.blob.BlobServiceClient per set of options and process; using it is thread-safe.
+
+    Raises ConfigError where the account or the package is missing, and what the SDK raises.
+    """
+    blob = require_azure()
+    account_url, connection_string = options.where()
+    settings = {
+        "transport": _transport(options),
+        "connection_timeout": options.connect_timeout,
+        "read_timeout": options.read_timeout,
+        "retry_total": max(0, options.attempts - 1),
+        "logging_enable": False,
+        # An answer is taken by ranges of this size at most, so that what is read of an object stays small in memory.
+        "max_single_get_size": 4 * 1024 * 1024,
+        "max_chunk_get_size": 4 * 1024 * 1024,
+    }
+    if connection_string:
+        try:
+            return blob.BlobServiceClient.from_connection_string(connection_string, **settings)
+        except ValueError:
+            raise ConfigError(
+                "the connection_string of the azure store is not one; copy it from the account's access keys"
+            ) from None
+    return blob.BlobServiceClient(account_url, credential=options.credential(), **settings)
+
+
+def require_azure() -> Any:
+    """azure.storage.blob. Raises ConfigError that names the command which installs it."""
+    try:
+        import azure.storage.blob
+    except ImportError as error:
+        raise ConfigError("azure stores need azure-storage-blob: pip install 'eventferry[azure]'") from error
+    return azure.storage.blob
+
+
+def _transport(options: AzureOptions) -> Any:
+    """Connections enough for many reads at once; the SDK's own pool keeps ten."""
+    import requests
+    from azure.core.pipeline.transport import RequestsTransport
+    from requests.adapters import HTTPAdapter
+
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=0, pool_connections=4, pool_maxsize=_CONNECTIONS))
+    verify = str(options.ca_file) if options.ca_file else True
+    # The session is shared for the life of the process: clients that are closed must not close it.
+    return RequestsTransport(session=session, session_owner=False, connection_verify=verify)

@@ -1,0 +1,86 @@
+"""Makes an Arrow table of events: the configured columns, the raw event and the batch's id."""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from eventferry.sink.columns import BATCH_ID, EVENT, Column
+from eventferry.sink.errors import BatchRejected, BatchTooLarge, SinkMisconfigured
+from eventferry.sink.rows import Extractor, Rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CHUNK = 4 * 1024 * 1024  # bytes of body whose lines are separate objects at one time
+_LARGEST = 2**31 - 1  # bytes that a column of Arrow's `string` holds in one piece
+
+
+def import_pyarrow(extra: str = "parquet") -> Any:
+    """The module `pyarrow`. Raises SinkMisconfigured with the command that installs it."""
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise SinkMisconfigured(f"the library is not installed; run: pip install 'eventferry[{extra}]'") from error
+    return pyarrow
+
+
+def schema_of(columns: Mapping[str, Column]) -> "pa.Schema":
+    """The fields of such a table. Texts and JSON are `string`, times `timestamp[us, tz=UTC]`, all of them nullable."""
+    import pyarrow as pa
+
+    types = {
+        "text": pa.string(),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamp": pa.timestamp("us", "UTC"),
+        "json": pa.string(),
+    }
+    fields = [pa.field(name, types[column.type]) for name, column in columns.items()]
+    return pa.schema([*fields, pa.field(EVENT, pa.string()), pa.field(BATCH_ID, pa.string())])
+
+
+def table_of(
+    body: bytes, columns: Mapping[str, Column], batch_id: str, extractor: Extractor
+) -> tuple["pa.Table", Counter[str]]:
+    """The events of `body` (NDJSON) as a table of `columns`, `event` and `batch_id`, in their order.
+
+    `extractor` is one for the same columns. The counter says how many values of a column did not fit; they are NULL
+    there. Raises BatchRejected where the body is not UTF-8, BatchTooLarge from 2 GiB on.
+    """
+    rows = extractor.extract(body)
+    return table_from(body, rows, columns, batch_id), rows.misfits
+
+
+def table_from(body: bytes, rows: Rows, columns: Mapping[str, Column], batch_id: str) -> "pa.Table":
+    """The same with the columns' values taken out before."""
+    import pyarrow as pa
+
+    if len(body) > _LARGEST:
+        raise BatchTooLarge(f"the batch has {len(body)} bytes; a column of texts takes {_LARGEST}")
+    schema = schema_of(columns)
+    values = [pa.array(each, field.type) for each, field in zip(rows.values, schema, strict=False)]
+    events = pa.chunked_array(list(_events(body)), pa.string())
+    return pa.table([*values, events, pa.repeat(pa.scalar(batch_id), len(events))], schema=schema)
+
+
+def _events(body: bytes) -> Iterator["pa.StringArray"]:
+    """The lines as arrays over one copy of their bytes, without an Arrow value being made of each."""
+    import pyarrow as pa
+
+    start = 0
+    while start < len(body):
+        end = body.find(b"\n", min(start + _CHUNK, len(body)) - 1) + 1 or len(body)
+        chunk = body[start:end]
+        lines = chunk.split(b"\n")
+        lines.pop()
+        ends = pa.py_buffer(array("i", accumulate(map(len, lines), initial=0)))
+        events = pa.StringArray.from_buffers(len(lines), ends, pa.py_buffer(chunk.replace(b"\n", b"")))
+        try:
+            events.validate(full=True)
+        except pa.ArrowInvalid:
+            raise BatchRejected("an event is not UTF-8") from None
+        yield events
+        start = end

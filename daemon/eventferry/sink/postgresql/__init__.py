@@ -1,0 +1,1 @@
+"""What sink types share that speak PostgreSQL's protocol: the connection with its deadline, the meaning of errors."""

@@ -1,0 +1,1 @@
+"""Sink type `bigquery`: a table in Google BigQuery."""

@@ -1,0 +1,1 @@
+"""Sink type `mysql`: a table in MySQL or MariaDB."""
