@@ -1,4 +1,4 @@
-"""Starts Azurite, Microsoft's own emulator of Azure Blob Storage; `make .azurite/installed` brings it."""
+"""Starts Azurite, Microsoft's own emulator of Azure Blob Storage; `make .venv-azurite/installed` brings it."""
 
 import itertools
 import shutil
@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.servers import find_program, missing, running
 
-PLACE = Path(__file__).parent.parent / ".azurite"
+PLACE = Path(__file__).parent.parent / ".venv-azurite"
 ACCOUNT = "devstoreaccount1"
 # Every Azurite has this key; Microsoft publishes it for that.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -48,14 +48,14 @@ def azurite_server() -> Iterator[AzuriteServer]:
     node = find_program("node", "install Node.js 20")
     program = PLACE / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
     if not program.exists():
-        missing(f"{program} is missing", "make .azurite/installed")
+        missing(f"{program} is missing", "make .venv-azurite/installed")
     folder = tempfile.mkdtemp(prefix="azurite-")
     # This one knows the protocol up to a year ago, and takes what clients of today say of its version.
     command = [node, str(program), "--location", folder, "--blobHost", "127.0.0.1", "--blobPort", "0", "--silent"]
     try:
         with running(
             [*command, "--skipApiVersionCheck", "--disableTelemetry"],
-            ready=r"successfully listening at (http://127\.0\.0\.1:\d+)",
+            ready=r"successfully listens on (http://127\.0\.0\.1:\d+)",
         ) as endpoint:
             yield AzuriteServer(endpoint)
     finally:

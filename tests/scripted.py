@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from eventferry.sink import (
@@ -26,6 +26,8 @@ class Script:
     behave: Behaviour = lambda batch, script: None
     knows: Callable[[Batch], bool | None] = lambda batch: None
     on_open: Callable[[], None] = lambda: None
+    steps: Callable[[], Iterable[str]] = tuple  # of a check
+    tells: "Callable[[ScriptedSink], None]" = lambda sink: None  # beside its answers: counts, a lowered guarantee
     calls: list[Batch] = field(default_factory=list)
     taken: list[Batch] = field(default_factory=list)  # in the order in which they were committed
     asked: list[str] = field(default_factory=list)  # ids that was_delivered was asked about
@@ -80,7 +82,13 @@ class ScriptedSink(Sink[ScriptedOptions]):
     def open(self) -> None:
         SCRIPTS[self.options.script].on_open()
 
+    def check(self) -> Iterator[str]:
+        script = SCRIPTS[self.options.script]
+        script.tells(self)
+        yield from script.steps()
+
     def deliver(self, batch: Batch) -> None:
+        SCRIPTS[self.options.script].tells(self)
         SCRIPTS[self.options.script].deliver(batch)
 
     def was_delivered(self, batch: Batch) -> bool | None:

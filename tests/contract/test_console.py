@@ -14,6 +14,7 @@ from eventferry_sinks.console.sink import ConsoleSink
 
 class TestConsole(SinkPromises):
     sink_type = ConsoleSink
+    counterpart = "a standard output that is captured"
 
     @pytest.fixture(autouse=True)
     def _capture(self, capfdbinary):

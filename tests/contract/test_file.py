@@ -29,6 +29,7 @@ def _events(root):
 
 class TestFile(SinkPromises):
     sink_type = FileSink
+    counterpart = "a local file system"
     options: ClassVar = {"path": "/srv/events"}
     ordered = False
     compression = "none"

@@ -75,44 +75,11 @@ def status(
 
 
 def sinks(as_json: AsJson = False) -> None:
-    """List the installed sink types."""
-    import importlib.util
-
+    """List the installed sink types with what each promises."""
     from eventferry.cli import console
     from eventferry.cli.place import be_quiet
-    from eventferry.errors import ConfigError
-    from eventferry.sink.registry import installed, load_sink_type
+    from eventferry.cli.sink_types import collect_types, show_types
 
     be_quiet()
-    found: list[dict[str, object]] = []
-    for name, one in installed().items():
-        entry: dict[str, object] = {"type": name, "package": f"{one.distribution} {one.version}", "guarantee": None}
-        entry |= {"experimental": False, "missing": [], "problem": None}
-        try:
-            sink_type = load_sink_type(name)
-            entry["guarantee"] = str(sink_type.guarantee)
-            entry["experimental"] = sink_type.experimental
-            entry["missing"] = [
-                requirement for module, requirement in sink_type.needs.items() if not importlib.util.find_spec(module)
-            ]
-        except ConfigError as error:
-            entry["problem"] = str(error)
-        found.append(entry)
-    if as_json:
-        console.print_json(found)
-        return
-    console.table(
-        ("Type", "Guarantee", "Package", "~Remarks"),
-        [(one["type"], one["guarantee"] or "—", one["package"], _remarks(one)) for one in found],
-    )
-    console.say()
-    console.say('Any function of yours that takes a text works, too: type = "your_module:function".', "dim")
-
-
-def _remarks(entry: dict[str, object]) -> str:
-    missing = entry["missing"]
-    parts = [str(entry["problem"])] if entry["problem"] else []
-    parts += ["experimental"] if entry["experimental"] else []
-    if isinstance(missing, list):
-        parts += [f"needs: pip install '{requirement}'" for requirement in missing]
-    return "; ".join(parts)
+    found = collect_types()
+    console.print_json(found) if as_json else show_types(found)

@@ -16,7 +16,7 @@ from eventferry.cli.unreadable import not_readable_yet
 from eventferry.cli.wording import iso
 from eventferry.config import Config, SourceConfig
 from eventferry.errors import ConfigError, UsageError
-from eventferry.ledger import Ledger, alerts, batches, books, export_counts, facts, sinks, sources
+from eventferry.ledger import Ledger, alerts, batches, books, export_counts, facts, sink_counts, sinks, sources
 from eventferry.ledger.books import Backlog, SinkBooks, SourceBooks
 from eventferry.ledger.database import get_meta
 from eventferry.ledger.sinks import SinkRow
@@ -162,6 +162,10 @@ def _sinks(tx: sa.Connection, config: Config | None) -> list[Entry]:
     for row in sinks.all_sinks(tx):
         entry = _sink(row, kept, lacks, letters.get(row.id, 0), errors.get(row.id), _next_try(tx, row))
         entry["dead_parts"] = asdict(dead.get(row.name, NONE_DEAD))
+        entry["counts"] = [
+            {"what": each.what, "of": each.of, "number": each.number, "last": iso(each.counted_ms)}
+            for each in sink_counts.counts_of(tx, row.id)
+        ]
         entry["configured"] = configured is None or row.name in configured
         found.append(entry)
     return found
@@ -209,7 +213,7 @@ def _sink(
     return {
         "name": row.name,
         "type": row.type,
-        "guarantee": _guarantee(row.type),
+        **_promise(row),
         "enabled": row.enabled,
         "state": row.state,
         "since": iso(row.since_ms),
@@ -228,13 +232,17 @@ def _sink(
     }
 
 
-def _guarantee(type_: str) -> str | None:
+def _promise(row: SinkRow) -> Entry:
+    """What is promised of a repeat: by the type, or the less that its instance said of this place."""
     from eventferry.sink.registry import load_sink_type
 
     try:
-        return str(load_sink_type(type_).guarantee)
+        sink_type = load_sink_type(row.type)
     except ConfigError:  # it was uninstalled; `check` says so
-        return None
+        return {"guarantee": row.guarantee, "lowered": False, "experimental": False}
+    declared = str(sink_type.guarantee)
+    said = row.guarantee or declared  # nobody opened it yet
+    return {"guarantee": said, "lowered": said != declared, "experimental": sink_type.experimental}
 
 
 def _exports(tx: sa.Connection, config: Config | None) -> Entry | None:

@@ -186,6 +186,7 @@ def _show_sinks(entries: list[Entry], *, is_running: bool) -> None:
         if each["reason"] and each["enabled"] and each["state"] != "paused":
             console.mark(console.MIND, f"{each['name']}: {each['reason']}{_next_try(each, is_running=is_running)}")
     for each in entries:
+        _show_remarks(each)
         if each["indexed"] != each["delivered"] + each["dead_parts"]["retried"] + each["backlog_events"]:
             console.say(f"  {each['name']}: {_sum(each)}")
 
@@ -240,8 +241,35 @@ def _sink_row(each: Entry) -> tuple[object, ...]:
         console.styled(count(letters), "bold red" if letters else ""),
         size(each["backlog_bytes"]) if events else "none",
         ago(_ms(each["last_delivered"])),
-        each["guarantee"] or "unknown",
+        _promise(each),
     )
+
+
+def _promise(each: Entry) -> str:
+    remarks = ["lowered"] * each["lowered"] + ["experimental"] * each["experimental"]
+    return (each["guarantee"] or "unknown") + (f" ({', '.join(remarks)})" if remarks else "")
+
+
+def _show_remarks(each: Entry) -> None:
+    """What this place cannot keep, and what happened to values on the way, in one line."""
+    told = [f"{each['guarantee']} only: this place cannot keep more (`eventferry check` says why)"] * each["lowered"]
+    told += [_counted(one["what"], one["of"], one["number"]) for one in each["counts"]]
+    if told:
+        console.say(f"  {each['name']}: {'; '.join(told)}", "dim")
+
+
+def _counted(what: str, of: str, number: int) -> str:
+    match what:
+        case "values.misfitted":
+            verb = plural_noun(number, "value did", "values did")
+            return f"{count(number)} {verb} not fit column {of} (kept in event)"
+        case "values.discarded":
+            return f"{plural(number, 'value')} of {of} left out, for the table lacks that column (kept in event)"
+        case "columns.added":
+            return f"column {of} was added"
+        case "bytes.sent":
+            return f"{size(number)} sent"
+    return f"{what}{' ' + of if of else ''}: {count(number)}"
 
 
 def _show_problems(entries: list[Entry], failing: list[str]) -> None:

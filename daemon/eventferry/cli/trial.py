@@ -1,11 +1,12 @@
 """Single trials of `check`: list a store, open a sink."""
 
 import datetime as dt
+import queue
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from eventferry import clock
@@ -80,11 +81,22 @@ def list_all(
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the trial of a sink that was done."""
+
+    text: str
+    is_doubtful: bool = False  # worth knowing
+
+
+@dataclass(frozen=True, slots=True)
 class Tried:
-    """How far the trial of a sink came without an error."""
+    """How far the trial of a sink came without an error; all was said step by step where `text` is empty."""
 
     text: str
     contacted: bool
+
+
+Progress = Step | Tried | Exception
 
 
 class NoAnswer(Exception):
@@ -92,28 +104,40 @@ class NoAnswer(Exception):
 
 
 def try_sink(settings: SinkConfig, steps: "Steps") -> None:
-    """Make, open and close a sink, and connect to its receiver, within its deadline. No event is sent."""
+    """Make, open, check and close a sink, and connect to its receiver, within its deadline. No event is sent."""
     name = f"sink    {settings.name} ({settings.type})"
     if not settings.enabled:
         steps.mind(f"{name} is switched off")
         return
-    ended: list[Exception | Tried] = []
+    told: queue.SimpleQueue[Progress] = queue.SimpleQueue()
 
     def use() -> None:
         try:
-            ended.append(_use(settings))
+            told.put(_use(settings, told))
         except Exception as error:  # a third party's sink may raise anything
-            ended.append(error)
+            told.put(error)
 
     # On a thread of its own: a call that never returns must not keep the check.
-    thread = threading.Thread(target=use, name=f"check-{settings.name}", daemon=True)
-    thread.start()
-    thread.join(settings.timeout.total_seconds())
-    found = ended[0] if ended else None
-    if found is None:
-        steps.bad(f"{name}: did not open within {span(settings.timeout)} (timeout)")
-    elif isinstance(found, Tried):
-        (steps.ok if found.contacted else steps.mind)(f"{name}: {found.text}")
+    threading.Thread(target=use, name=f"check-{settings.name}", daemon=True).start()
+    end, was_open = clock.monotonic() + settings.timeout.total_seconds(), False
+    while True:
+        try:
+            found = told.get(timeout=max(0.0, end - clock.monotonic()))
+        except queue.Empty:
+            did = "finish its check" if was_open else "open"
+            steps.bad(f"{name}: did not {did} within {span(settings.timeout)} (timeout)")
+            break
+        if not isinstance(found, Step):
+            _conclude(settings, name, found, steps)
+            break
+        was_open = True
+        (steps.mind if found.is_doubtful else steps.ok)(f"{name}: {found.text}")
+
+
+def _conclude(settings: SinkConfig, name: str, found: Tried | Exception, steps: "Steps") -> None:
+    if isinstance(found, Tried):
+        if found.text:
+            (steps.ok if found.contacted else steps.mind)(f"{name}: {found.text}")
         if not found.contacted:
             steps.not_contacted.append(settings.name)
     elif isinstance(found, ConfigError):
@@ -123,10 +147,19 @@ def try_sink(settings: SinkConfig, steps: "Steps") -> None:
         steps.bad(f"{name}: {found}" if known else f"{name}: raised {type(found).__name__}: {found}")
 
 
-def _use(settings: SinkConfig) -> Tried:
-    """Open the sink and connect to where its url points. Raises whatever stands in the way."""
+def _use(settings: SinkConfig, told: "queue.SimpleQueue[Progress]") -> Tried:
+    """Open the sink, take its steps, or connect to where its url points. Raises whatever stands in the way."""
+    was_checked = False
     with make_sink(settings.type, settings.name, settings.options) as sink:
-        does_open = type(sink).open is not Sink.open
+        kind = type(sink)
+        for text in sink.check():
+            was_checked = True
+            told.put(Step(text))
+        for doubt in _doubts(sink):
+            told.put(Step(doubt, is_doubtful=True))
+    if was_checked:
+        return Tried("", contacted=True)
+    does_open = kind.open is not Sink.open
     address = _address(settings.options.get("url"))
     if address is not None:
         where = "{}:{}".format(*address)
@@ -139,6 +172,16 @@ def _use(settings: SinkConfig) -> Tried:
     if does_open:
         return Tried("opens; no event was sent", contacted=True)
     return Tried("not contacted: this type has nothing to open, only a batch shows whether it takes events", False)
+
+
+def _doubts(sink: Sink[Any]) -> Iterator[str]:
+    """What people should know before they rely on the sink."""
+    kind = type(sink)
+    if sink.guarantee is not kind.guarantee:
+        yield f"this place keeps {sink.guarantee!s} only, not {kind.guarantee!s}: a repeat may leave events twice"
+    if kind.experimental:
+        proven = f"was proved against {kind.proved_against} only" if kind.proved_against else "was never proved"
+        yield f"this type is experimental: it {proven}; compare counts before you rely on it"
 
 
 def _address(url: object) -> tuple[str, int] | None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from eventferry.config.pull import ApiConfig, ExportsConfig, PullConfig, ScheduleConfig
     from eventferry.config.secrets import Redactor, redactor
     from eventferry.config.sink import BatchConfig, RetryConfig, SinkConfig
-    from eventferry.config.source import S3Options, SourceConfig
+    from eventferry.config.source import SourceConfig
+    from eventferry.config.stores import AzureOptions, GcsOptions, S3Options
     from eventferry.config.template import example_text, initial_text
 
 _HOMES = {
@@ -36,7 +37,8 @@ _HOMES = {
     "pull": ("ApiConfig", "ExportsConfig", "PullConfig", "ScheduleConfig"),
     "secrets": ("Redactor", "redactor"),
     "sink": ("BatchConfig", "RetryConfig", "SinkConfig"),
-    "source": ("S3Options", "SourceConfig"),
+    "source": ("SourceConfig",),
+    "stores": ("AzureOptions", "GcsOptions", "S3Options"),
     "template": ("example_text", "initial_text"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -44,6 +46,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "AlertsConfig",
     "ApiConfig",
+    "AzureOptions",
     "BatchConfig",
     "ChannelConfig",
     "Config",
@@ -51,6 +54,7 @@ __all__ = [
     "DeadLettersConfig",
     "ExecutionConfig",
     "ExportsConfig",
+    "GcsOptions",
     "LedgerConfig",
     "LogConfig",
     "Mistake",

@@ -6,6 +6,7 @@ from typing import Any
 from eventferry.config.alerts import name_of_type
 from eventferry.config.locate import KeyPath
 from eventferry.config.mistakes import Mistake, did_you_mean
+from eventferry.config.stores import SCHEMES
 
 
 def cross_mistakes(data: dict[str, Any]) -> Iterator[Mistake]:
@@ -54,10 +55,18 @@ def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Mistake]:
     if "interval" in source and source.get("cron"):
         yield Mistake((*path, "cron"), "interval and cron exclude each other; remove one of them")
     url = source.get("url")
-    if source.get("s3") and isinstance(url, str) and not url.startswith("s3://"):
-        yield Mistake(
-            (*path, "s3"), f"goes with an s3:// url only, and the url is {url.partition('@')[0]!r}; remove it"
-        )
+    for table, scheme in SCHEMES.items():
+        if _says_something(source.get(table)) and isinstance(url, str) and not url.startswith(f"{scheme}://"):
+            article = "an" if scheme[0] in "as" else "a"
+            yield Mistake(
+                (*path, table),
+                f"goes with {article} {scheme}:// url only, and the url is {url.partition('@')[0]!r}; remove it",
+            )
+
+
+def _says_something(table: Any) -> bool:
+    """Whether a table sets anything: in the example each stands with its defaults beside the others."""
+    return any(value not in ("", False, "auto") for value in table.values()) if isinstance(table, dict) else bool(table)
 
 
 def _sink(sink: dict[str, Any], path: KeyPath, known: set[str]) -> Iterator[Mistake]:

@@ -20,6 +20,9 @@ from eventferry.config.urls import is_url, secrets_of_url
 from eventferry.errors import ConfigError
 
 _LARGEST = 1024 * 1024
+_SECRET_SETTINGS = frozenset(
+    {"redact_salt", "access_key", "secret_key", "session_token", "account_key", "sas_token", "connection_string"}
+)
 
 Make = Callable[[str, str, Mapping[str, Any]], object]  # type, name, options; raises ConfigError
 
@@ -157,9 +160,7 @@ def _is_own_key(path: KeyPath) -> bool:
 def _is_secret_key(path: KeyPath, own: bool) -> bool:
     if own:
         is_hook = path == ("alerts", "ping_url") or (path[0] == "exports" and path[-1] == "webhook")
-        return is_hook or (
-            path[-1] in ("redact_salt", "access_key", "secret_key", "session_token") and "redact" not in path
-        )
+        return is_hook or (path[-1] in _SECRET_SETTINGS and "redact" not in path)
     named = any(is_secret_name(step) for step in path[2:] if isinstance(step, str) and step != "channels")
     return named or (path[0] == "alerts" and path[3] in ("url", "urls"))
 

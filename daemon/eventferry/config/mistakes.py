@@ -78,7 +78,7 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], secrets: Collect
 
 _MISSING = {
     "name": 'give it one that stays, such as name = "events"',
-    "url": 'write url = "/srv/events" or "s3://bucket/prefix"',
+    "url": 'write url = "/srv/events", "s3://bucket/prefix", "gs://…" or "azure://…"',
     "type": 'write type = "file", or another one that `eventferry sinks` lists',
 }
 

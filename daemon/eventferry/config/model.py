@@ -15,6 +15,7 @@ from eventferry.config.pull import ApiConfig, ExportsConfig, PullConfig
 from eventferry.config.show import as_toml, differences, digest_of, masked
 from eventferry.config.sink import SinkConfig
 from eventferry.config.source import SourceConfig
+from eventferry.config.stores import SCHEMES, table_of
 
 
 def half_the_cores() -> int:
@@ -136,8 +137,8 @@ class Config(Table):
         for source in data["sources"]:
             if "cron" in source:
                 del source["interval"]
-            if not source["url"].startswith("s3://"):
-                del source["s3"]
+            for table in SCHEMES.keys() - {table_of(source["url"])}:
+                del source[table]
         if self.exports.bucket_spec() is None:
             del data["exports"]["s3"]
         for table in (*data["sinks"], *data["alerts"]["channels"]):

@@ -27,7 +27,7 @@ from eventferry.config.fields import (
 )
 from eventferry.config.recipients import MOST_LETTERS, fault_of_address
 from eventferry.config.sink import Filter
-from eventferry.config.source import S3Options
+from eventferry.config.stores import S3Options
 from eventferry.query import QueryError
 from eventferry.query.timeframe import parse_native
 

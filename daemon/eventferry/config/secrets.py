@@ -58,7 +58,7 @@ redactor = Redactor()  # the one of this process: what a load resolves is hidden
 
 def _forms_of(value: str) -> Iterator[str]:
     """The value in every spelling in which it may turn up in a message."""
-    for part in (value, *value.splitlines(), *_parts_of_url(value)):
+    for part in (value, *value.splitlines(), *_parts_of_url(value), *_parts_of_pairs(value)):
         part = part.strip()
         if len(part) < _SHORTEST:
             continue
@@ -78,6 +78,14 @@ def _parts_of_url(value: str) -> Iterator[str]:
     yield url.password or ""
     for part in (url.path, url.query):
         if len(part) >= 8:
+            yield part
+
+
+def _parts_of_pairs(value: str) -> Iterator[str]:
+    """What of a connection string (`AccountName=…;AccountKey=…`) or a token (`sv=…&sig=…`) is secret by itself."""
+    for pair in re.split("[;&]", value):
+        name, equals, part = pair.partition("=")
+        if equals and (is_secret_name(name) or name == "sig"):
             yield part
 
 

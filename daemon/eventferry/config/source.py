@@ -2,10 +2,9 @@
 
 import datetime as dt
 import re
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from eventferry.config.cron import check_cron
 from eventferry.config.fields import (
@@ -16,7 +15,6 @@ from eventferry.config.fields import (
     Flag,
     Globs,
     OptionalFieldPath,
-    OptionalPath,
     OptionalSlug,
     OptionalText,
     Share,
@@ -26,62 +24,12 @@ from eventferry.config.fields import (
     Start,
     Table,
     TimeZone,
-    nested_problem,
 )
 from eventferry.config.show import digest_of
+from eventferry.config.stores import AzureOptions, GcsOptions, S3Options, check_store_url, table_of
 
 DATE_PATTERN = r"^(?P<date>\d{4}/\d{2}/\d{2}(?:/\d{2})?)/"
 _GROUPS = ("date", "tenant", "project", "collection")
-
-
-def _check_url(text: str) -> str:
-    remedy = "write an absolute path, file:///path or s3://bucket/prefix"
-    try:
-        url = urlsplit(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a URL; {remedy}") from None
-    if text.startswith("/"):
-        return text
-    if url.scheme == "file" and url.netloc in ("", "localhost") and unquote(url.path).startswith("/"):
-        return text
-    if url.scheme == "s3" and url.netloc and "@" not in url.netloc:
-        return text
-    if "://" not in text:
-        raise ValueError(f"{text!r} is a relative path, and a service has no directory of its own; {remedy}")
-    shown = f"{url.scheme}://…" if "@" in url.netloc else text
-    raise ValueError(f"{shown!r} is not a place that eventferry can read; {remedy}")
-
-
-class S3Options(Table):
-    """How to reach an S3-compatible store; what is not set is found as the AWS tools find it."""
-
-    endpoint: OptionalText = None
-    region: OptionalText = None
-    access_key: OptionalText = Field(default=None, repr=False)
-    secret_key: OptionalText = Field(default=None, repr=False)
-    session_token: OptionalText = Field(default=None, repr=False)
-    profile: OptionalText = None
-    requester_pays: Flag = False
-    anonymous: Flag = False
-    addressing_style: Literal["auto", "virtual", "path"] = "auto"
-    ca_file: OptionalPath = None
-
-    @model_validator(mode="after")
-    def _one_identity(self) -> Self:
-        keys = bool(self.access_key or self.secret_key or self.session_token)
-        if keys and not (self.access_key and self.secret_key):
-            missing = "secret_key" if self.access_key else "access_key"
-            raise nested_problem([((missing,), "is missing; access_key and secret_key go together")])
-        if sum((keys, bool(self.profile), self.anonymous)) > 1:
-            raise nested_problem([((), "says twice who asks; give keys, or profile, or anonymous = true")])
-        return self
-
-    @field_validator("endpoint")
-    @classmethod
-    def _is_http(cls, text: str | None) -> str | None:
-        if text is not None and not re.match(r"https?://[^/]", text):
-            raise ValueError(f'{text!r} is not an endpoint; write "https://s3.example.com"')
-        return text
 
 
 class SourceConfig(Table):
@@ -89,7 +37,7 @@ class SourceConfig(Table):
 
     name: Slug
     enabled: Flag = True
-    url: Annotated[str, AfterValidator(_check_url)]
+    url: Annotated[str, AfterValidator(check_store_url)]
     interval: Span = dt.timedelta(minutes=10)
     cron: Cron = None  # instead of interval
     timezone: TimeZone = "UTC"
@@ -118,7 +66,10 @@ class SourceConfig(Table):
     unreadable_after: Duration = dt.timedelta(hours=1)
     renamed_from: OptionalSlug = None
     moved_from: OptionalText = None
+    reads: Annotated[Count, Field(le=256)] = 16  # files of a store over a network that are fetched at once
     s3: S3Options = S3Options()
+    gcs: GcsOptions = GcsOptions()
+    azure: AzureOptions = AzureOptions()
 
     @field_validator("key_pattern")
     @classmethod
@@ -149,8 +100,9 @@ class SourceConfig(Table):
         return None if self.cron is None else check_cron(self.cron)
 
     def store_spec(self) -> tuple[str, dict[str, Any]]:
-        """The URL and the options that open the store: the keys of `s3` that are set, secrets in clear."""
-        return self.url, self.s3.model_dump(exclude_defaults=True)
+        """The URL and the options that open the store: the keys of its table that are set, secrets in clear."""
+        table = table_of(self.url)
+        return self.url, {} if table is None else getattr(self, table).model_dump(exclude_defaults=True)
 
     def fingerprint(self) -> str:
         """16 hex digits that change with any setting of this source."""

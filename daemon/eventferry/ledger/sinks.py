@@ -33,6 +33,7 @@ class SinkRow:
     created_ms: int
     delivered_ms: int | None
     accepted: int
+    guarantee: str | None  # as its last opened instance said
 
 
 _COLUMNS = [t.sinks.c[name] for name in SinkRow.__slots__]
@@ -68,10 +69,11 @@ def register_sink(
             )
         )
     else:
+        known = row.guarantee if row.type == type_ else None
         tx.execute(
             sa.update(t.sinks)
             .where(t.sinks.c.id == row.id)
-            .values(type=type_, enabled=True, disabled_ms=None, pinned_ms=pinned_ms)
+            .values(type=type_, enabled=True, disabled_ms=None, pinned_ms=pinned_ms, guarantee=known)
         )
     found = get_sink(tx, name)
     assert found is not None
@@ -217,6 +219,14 @@ def note_delivered(tx: sa.Connection, sink_id: int) -> None:
         sa.update(t.sinks)
         .where(t.sinks.c.id == sink_id)
         .values(failures=0, failing_since_ms=None, delivered_ms=clock.now_ms(), accepted=t.sinks.c.accepted + 1)
+    )
+
+
+def note_guarantee(tx: sa.Connection, sink_id: int, guarantee: str) -> None:
+    """Write down what an opened instance of the sink says that it keeps."""
+    c = t.sinks.c
+    tx.execute(
+        sa.update(t.sinks).where(c.id == sink_id, c.guarantee.is_distinct_from(guarantee)).values(guarantee=guarantee)
     )
 
 

@@ -159,8 +159,8 @@ sinks = Table(
     Column("failing_since_ms", BigInteger),
     Column("transform", Text, nullable=False, default=""),
     Column("created_ms", BigInteger, nullable=False),
-    # Which worker may plan and begin attempts: the last to claim it.
-    Column("claim", Integer, nullable=False, default=0),
+    Column("claim", Integer, nullable=False, default=0),  # of the one worker that may plan and begin attempts
+    Column("guarantee", Text),  # as its last opened instance said; what its type declares, or less
     Column("delivered_ms", BigInteger),
     # Batches taken, ever: proof that refusals are about content.
     Column("accepted", BigInteger, nullable=False, default=0),

@@ -9,7 +9,7 @@ from eventferry import clock
 from eventferry.ledger import Ledger, batches, dead_letters, sinks
 from eventferry.ledger.dead_letters import DeadLetterRow
 from eventferry.logs import get_logger
-from eventferry.pipeline import record
+from eventferry.pipeline import record, told
 from eventferry.pipeline.cargo import Cargo, Superseded
 from eventferry.pipeline.letters import LetterCall, record_letter
 from eventferry.pipeline.outcome import BUGS_BEFORE_BISECT, Ending, Verdict, judge
@@ -258,7 +258,8 @@ class SinkWorker:
         seq = reply.call.seq
         if seq in self._letters:
             with self._ledger.write() as tx:
-                record_letter(tx, self.setup.rules, self._letters[seq], reply.error)
+                taken = record_letter(tx, self.setup.rules, self._letters[seq], reply.error)
+                told.note(tx, self.setup.id, reply.told, taken=taken)
             del self._letters[seq]
             return
         flight = self._flights[seq]
@@ -278,7 +279,8 @@ class SinkWorker:
                 reply.slot.start(Call(seq, lambda sink: sink.was_delivered(batch)), self.setup.timeout)
                 return
         with self._ledger.write() as tx:
-            record.record(tx, self.setup.rules, flight.attempted, verdict)
+            taken = record.record(tx, self.setup.rules, flight.attempted, verdict)
+            told.note(tx, self.setup.id, reply.told, taken=taken)
         del self._flights[seq]
 
     def _settle_answer(self, seq: int, flight: Flight, reply: Reply) -> None:

@@ -33,8 +33,8 @@ class LetterCall:
         return Batch(own_id, letter.body, letter.events, locate=lambda _: letter.place)
 
 
-def record_letter(tx: sa.Connection, rules: Rules, call: LetterCall, error: BaseException | None) -> None:
-    """Write down how the retry of a dead letter ended."""
+def record_letter(tx: sa.Connection, rules: Rules, call: LetterCall, error: BaseException | None) -> bool:
+    """Write down how the retry of a dead letter ended; whether it was taken."""
     verdict = judge(error, call.letter.events)
     match verdict.ending:
         case Ending.DELIVERED:
@@ -50,6 +50,7 @@ def record_letter(tx: sa.Connection, rules: Rules, call: LetterCall, error: Base
             dead_letters.postpone(tx, call.letter.id, clock.now_ms() + wait)
         case _:
             dead_letters.refuse_again(tx, call.letter.id, verdict.reason)
+    return verdict.ending is Ending.DELIVERED
 
 
 def close_if_none_left(tx: sa.Connection, sink_id: int, name: str, by_hand: str = "") -> None:

@@ -74,19 +74,21 @@ class Attempted:
         )
 
 
-def record(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdict) -> None:
-    """Write down how the attempt ended and what follows from it; nothing where another attempt has begun since."""
+def record(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdict) -> bool:
+    """Write down how the attempt ended and what follows from it; nothing where another attempt has begun since.
+
+    True where by it, and for the first time, the events were taken.
+    """
     row, material = attempted.row, attempted.material
     if verdict.ending is not Ending.DELIVERED and not batches.is_under_way(tx, row.seq, row.attempts):
-        return  # a sink abandoned by a reload answered after all: the newer attempt's result counts; proof always does
+        return False  # a sink abandoned by a reload answered after all: the newer attempt counts; proof always does
     match verdict.ending:
         case Ending.DELIVERED:
-            _delivered(tx, rules, attempted, {})
+            return _delivered(tx, rules, attempted, {})
         case Ending.SOME_REFUSED:
-            if not _has_room(tx, rules, material):
-                hold(tx, rules, "the store of dead letters is full", row)
-            else:
-                _delivered(tx, rules, attempted, dict(verdict.refused))
+            if _has_room(tx, rules, material):
+                return _delivered(tx, rules, attempted, dict(verdict.refused))
+            hold(tx, rules, "the store of dead letters is full", row)
         case Ending.HOLD:
             hold(tx, rules, verdict.reason, row)
         case Ending.RETRY:
@@ -99,12 +101,13 @@ def record(tx: sa.Connection, rules: Rules, attempted: Attempted, verdict: Verdi
                 _refused(tx, rules, attempted, verdict)
             else:
                 _retry(tx, rules, row, verdict, bugs=row.bugs + 1)
+    return False
 
 
-def _delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: dict[int, str]) -> None:
+def _delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: dict[int, str]) -> bool:
     row = attempted.row
     if not batches.end_batch(tx, row.seq, "delivered", dead_events=len(refused)):
-        return  # a late result: another attempt has already been recorded
+        return False  # a late result: another attempt has already been recorded
     sinks.note_delivered(tx, rules.sink_id)
     dead_letters.supersede_replaced(tx, rules.sink_id, rules.name, row.replaced_ids)
     _bury(tx, rules, attempted, refused.items(), "refused")
@@ -114,6 +117,7 @@ def _delivered(tx: sa.Connection, rules: Rules, attempted: Attempted, refused: d
         )
     end_hold(tx, rules)
     failing.end(tx, rules.sink_id, rules.name)
+    return True
 
 
 def end_hold(tx: sa.Connection, rules: Rules) -> None:

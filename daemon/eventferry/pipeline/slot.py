@@ -4,11 +4,12 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from eventferry import clock
 from eventferry.pipeline.outcome import Overdue
+from eventferry.pipeline.told import Told, hear
 from eventferry.sink import BatchRejected, BatchTooLarge, EventsRejected, Sink
 
 AnySink = Sink[Any]
@@ -30,6 +31,7 @@ class Reply:
     call: Call
     value: Any = None
     error: BaseException | None = None
+    told: Told = field(default_factory=Told)
 
 
 class Slot:
@@ -91,11 +93,13 @@ class Slot:
                 sink = self._make()
                 sink.open()
                 self._sink = sink
-            return Reply(self, call, value=call.use(self._sink))
+            value = call.use(self._sink)
+            return Reply(self, call, value=value, told=hear(self._sink))
         except BaseException as error:
+            told = Told() if self._sink is None else hear(self._sink)
             if not isinstance(error, (BatchRejected, BatchTooLarge, EventsRejected)):
                 self._close_sink()  # after a failure, unlike an answer, the next call begins with a fresh connection
-            return Reply(self, call, error=error)
+            return Reply(self, call, error=error, told=told)
 
     def _close_sink(self) -> None:
         sink, self._sink = self._sink, None

@@ -57,6 +57,10 @@ class Books:
     def record(self, cursor: Any, batch: Batch, events: int) -> None:
         """Write the batch down with its parts; `events` of it go into the table. A twin of it fails on its key."""
         self.insert(cursor, self._batches, BATCH_COLUMNS, [(batch.id, self._table, events)])
+        self.record_parts(cursor, batch)
+
+    def record_parts(self, cursor: Any, batch: Batch) -> None:
+        """Write down the parts alone, of a batch whose own row is there already."""
         rows = [
             (
                 number_of(part),

@@ -18,6 +18,7 @@ from eventferry.sink.wire import Connect, DeadlineReached, Watchdog, WatchedAdap
 
 ANSWER_LIMIT = 64 * 1024  # bytes of an answer that are read where nobody says more; the rest is not waited for
 SUCCESS = (200, 201, 202, 204)
+Body = bytes | Iterable[bytes] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +73,36 @@ class HttpClient:
         self,
         method: str,
         url: str,
-        body: bytes | None = None,
+        body: Body = None,
         headers: Mapping[str, str] | None = None,
         expect: Collection[int] = SUCCESS,
         seconds: float | None = None,
     ) -> Answer:
         """Send one request; returning means that the status was one of `expect`. Raises SinkErrors."""
         answer = self.exchange(method, url, body, headers, seconds)
+        self.judge(answer, url, expect)
+        return answer
+
+    def judge(self, answer: Answer, url: str, expect: Collection[int] = SUCCESS) -> None:
+        """Raise what the status of an answer means, unless `expect` lists it."""
         words = safe_text(answer.body, 200, self._secrets)
         who = safe_url(url)
         problem = classify(answer.status, answer.headers, words, expect=expect, who=who, now=clock.now())
         if problem is not None:
             raise problem
-        return answer
 
     def exchange(
         self,
         method: str,
         url: str,
-        body: bytes | None = None,
+        body: Body = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
     ) -> Answer:
         """Send one request and return whatever was answered. Raises SinkUnavailable, SinkMisconfigured.
+
+        A body in pieces is sent as it is made (chunked): the receiver may work on it meanwhile, and can tell one that
+        broke off from one that ended.
 
         `seconds`, where several requests share one deadline, is what is left of it.
         """
@@ -117,7 +125,7 @@ class HttpClient:
         """Close every connection; twice is harmless."""
         self._session.close()
 
-    def _call(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None) -> Answer:
+    def _call(self, method: str, url: str, body: Body, headers: Mapping[str, str] | None) -> Answer:
         response = self._session.request(
             method,
             url,
@@ -125,7 +133,7 @@ class HttpClient:
             headers=dict(headers or {}),
             allow_redirects=False,
             stream=True,
-            timeout=self._seconds,
+            timeout=None,  # the watchdog ends it; a timeout of the socket would cost a large body a quarter of its speed
         )
         with response:
             raw: Any = response.raw
@@ -133,7 +141,7 @@ class HttpClient:
             return Answer(response.status_code, response.headers, read)
 
     def _overdue(self, who: str) -> SinkUnavailable:
-        return SinkUnavailable(f"{who} did not answer within {self._seconds:.3g} s; what it took is unknown")
+        return SinkUnavailable(f"{who} did not answer within {round(self._seconds, 2):g} s; what it took is unknown")
 
     def _meaning(self, error: Exception, who: str) -> SinkError:
         causes = list(_causes(error))
@@ -141,7 +149,7 @@ class HttpClient:
             return SinkUnavailable(f"{who}: the host's name cannot be resolved", untouched=True)
         if _has(causes, urllib3.exceptions.NewConnectionError):
             if self._watchdog.fired or _has(causes, DeadlineReached, TimeoutError):
-                return SinkUnavailable(f"{who}: no connection within {self._seconds:.3g} s", untouched=True)
+                return SinkUnavailable(f"{who}: no connection within {round(self._seconds, 2):g} s", untouched=True)
             return SinkUnavailable(f"{who}: no connection: {_reason(causes)}", untouched=True)
         if self._watchdog.fired or _has(causes, TimeoutError, requests.Timeout):
             return self._overdue(who)

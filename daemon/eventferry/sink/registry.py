@@ -162,11 +162,12 @@ def _missing_libraries(sink_type: type[Sink[Any]], name: str) -> list[str]:
     return [
         f"sinks.{name}.type: needs {module!r}, which is not installed; run: pip install '{requirement}'"
         for module, requirement in sink_type.needs.items()
-        if not _is_installed(module)
+        if not is_installed(module)
     ]
 
 
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Whether a client library is there; it is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):

@@ -14,6 +14,7 @@ import urllib3.connectionpool
 import urllib3.exceptions
 
 from eventferry import clock
+from eventferry.sink.alarm import alarms
 
 
 class DeadlineReached(OSError):
@@ -24,30 +25,28 @@ class Watchdog:
     """Shuts the sockets of one call down when its time is over.
 
     The timeouts of requests bound one read, not the call: a server that drips bytes would hold a call for ever. Used by
-    one thread at a time; the timer's thread only ever calls `_fire`.
+    one thread at a time; the thread of the alarms only ever calls `_fire`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lines: set[socket.socket] = set()
         self._ended: list[socket.socket] = []
-        self._timer: threading.Timer | None = None
+        self._call: object | None = None  # the one under way
         self._end = 0.0
         self.fired = False
 
     def start(self, seconds: float) -> None:
         self.fired = False
         self._end = clock.monotonic() + seconds
-        self._timer = threading.Timer(seconds, self._fire)
-        self._timer.daemon = True
-        self._timer.start()
+        call = self._call = object()
+        alarms.set(self, seconds, lambda: self._fire(call))
 
     def stop(self) -> None:
         """End the watch; after this `fired` no longer changes."""
+        alarms.cancel(self)
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = None
+            self._call = None
             while self._ended:
                 self._drop(self._ended.pop())
 
@@ -71,7 +70,7 @@ class Watchdog:
         """The connection is closed. During a call its socket stays watched: after `Connection: close` the connection is
         closed at once, but the body is still being read."""
         with self._lock:
-            if self._timer is None:
+            if self._call is None:
                 self._drop(line)
             else:
                 self._ended.append(line)
@@ -80,9 +79,9 @@ class Watchdog:
         self._lines.discard(line)
         line.close()
 
-    def _fire(self) -> None:
+    def _fire(self, call: object) -> None:
         with self._lock:
-            if self._timer is not threading.current_thread():
+            if self._call is not call:
                 return  # the call ended in the same instant
             self.fired = True
             for line in self._lines:

@@ -62,6 +62,15 @@ def pack(
     return b"".join(packed), misfits
 
 
+def count_values(body: bytes, columns: Mapping[str, Column]) -> Counter[str]:
+    """How many values the events have for each of `columns`: what is lost where these columns are left out."""
+    extractor, found = Extractor(columns), Counter[str]()
+    for some in pieces(body) if columns else ():
+        for name, values in zip(columns, extractor.extract(some).values, strict=True):
+            found[name] += len(values) - values.count(None)
+    return +found
+
+
 def pieces(body: bytes, size: int = _AT_ONCE) -> Iterator[bytes]:
     """`body` in pieces of about `size` bytes, each ending with an event."""
     start = 0

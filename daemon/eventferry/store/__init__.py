@@ -9,7 +9,9 @@ from urllib.parse import unquote, urlsplit
 from eventferry.errors import ConfigError
 from eventferry.store.base import ObjectReader, Store, StoreObject
 
-__all__ = ["ObjectReader", "Store", "StoreObject", "StoreSpec", "open_store"]
+__all__ = ["EXPECTED", "ObjectReader", "Store", "StoreObject", "StoreSpec", "open_store"]
+
+EXPECTED = "a path, file:///path, s3://bucket/prefix, gs://bucket/prefix or azure://container/prefix"
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,18 @@ class StoreSpec:
     url: str
     options: tuple[tuple[str, object], ...] = field(default=(), repr=False)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether a network lies between: each request costs time, and many at once cost no more."""
+        return _scheme_of(self.url) != "file"
+
 
 def open_store(spec: StoreSpec) -> Store:
-    """The store that `spec.url` names: a path, `file:///path` or `s3://bucket/prefix`. Does no I/O.
+    """The store that `spec.url` names: a directory, S3, GCS or Azure; see EXPECTED. Does no I/O.
 
     Raises ConfigError.
     """
-    scheme = urlsplit(spec.url).scheme if "://" in spec.url else "file"
+    scheme = _scheme_of(spec.url)
     if scheme == "file":
         from eventferry.store.directory import DirectoryStore
 
@@ -38,9 +45,21 @@ def open_store(spec: StoreSpec) -> Store:
         from eventferry.store.s3 import S3Store
 
         return S3Store.from_url(spec.url, S3Options.of(spec.options))
-    raise ConfigError(
-        f"stores of kind {scheme}:// are not supported; expected a path, file:///path or s3://bucket/prefix"
-    )
+    if scheme == "gs":
+        from eventferry.clients.gcs import GcsOptions
+        from eventferry.store.gcs import GcsStore
+
+        return GcsStore.from_url(spec.url, GcsOptions.of(spec.options))
+    if scheme == "azure":
+        from eventferry.clients.azure import AzureOptions
+        from eventferry.store.azure import AzureStore
+
+        return AzureStore.from_url(spec.url, AzureOptions.of(spec.options))
+    raise ConfigError(f"stores of kind {scheme}:// are not supported; expected {EXPECTED}")
+
+
+def _scheme_of(url: str) -> str:
+    return urlsplit(url).scheme if "://" in url else "file"
 
 
 def _local_path(url: str) -> str:

@@ -1,16 +1,15 @@
 """S3 and everything that speaks it as a store."""
 
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from eventferry import clock
 from eventferry.clients.s3 import S3Options, connect, require_boto3
 from eventferry.clients.s3_errors import explain
-from eventferry.errors import ConfigError, ObjectChanged, ObjectGone, StoreError
+from eventferry.errors import ObjectChanged, ObjectGone
+from eventferry.store import remote
 from eventferry.store.base import StoreObject
+from eventferry.store.remote import Place, RemoteReader, explained, is_wanted, prove
 
 
 class S3Store:
@@ -19,117 +18,65 @@ class S3Store:
     A version is the ETag with the size. Keys that end in `/` are placeholders of folders and left out.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", options: S3Options | None = None) -> None:
-        self._bucket = bucket
-        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    def __init__(self, place: Place, options: S3Options | None = None) -> None:
+        self._place = place
         self._options = options or S3Options()
         self._paying = {"RequestPayer": "requester"} if self._options.requester_pays else {}
-        self.root = f"s3://{bucket}/{self._prefix}".rstrip("/")
+        self.root = place.root
         self.list_calls = 0
         self.skipped_names = 0
         require_boto3()
 
     @classmethod
     def from_url(cls, url: str, options: S3Options) -> "S3Store":
-        """From `s3://bucket/prefix`. Raises ConfigError, which never shows a URL that holds credentials."""
-        parts = urlsplit(url)
-        if "@" in parts.netloc:
-            raise ConfigError("an s3:// url holds credentials; move them to access_key and secret_key")
-        if not parts.netloc or parts.query or parts.fragment:
-            raise ConfigError(f"{url!r} is not the url of a bucket; expected s3://bucket/prefix")
-        return cls(parts.netloc, parts.path, options)
+        """From `s3://bucket/prefix`. Raises ConfigError."""
+        return cls(Place.of(url, "bucket", "move them to access_key and secret_key"), options)
 
     def list(self, start_after: str | None = None, prefix: str = "") -> Iterator[StoreObject]:
         """Objects in key order after `start_after`, a page of up to 1000 at a time, as far as the caller reads."""
-        request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **self._paying}
+        place = self._place
+        request: dict[str, Any] = {"Bucket": place.bucket, "Prefix": place.prefix + prefix, **self._paying}
+        request["MaxKeys"] = remote.PAGE_KEYS
         if start_after:
-            request["StartAfter"] = self._prefix + start_after
+            request["StartAfter"] = place.prefix + start_after
         while True:
             page = self._page(request)
             for found in page.get("Contents", ()):
-                key = self._relative(found["Key"])
-                # Not every server honours StartAfter and Prefix.
-                if key is None or not key.startswith(prefix) or (start_after and key <= start_after):
-                    continue
-                yield StoreObject(key, _version(found), found["Size"], clock.to_ms(found["LastModified"]))
+                key = place.key(found["Key"])
+                if key is not None and is_wanted(key, start_after, prefix):
+                    yield StoreObject(key, _version(found), found["Size"], clock.to_ms(found["LastModified"]))
             token = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or not token:
                 return
             request["ContinuationToken"] = token
 
-    def open(self, key: str, version: str) -> "S3Reader":
+    def open(self, key: str, version: str) -> RemoteReader:
         """The object at `key`; every request for its bytes is pinned to `version`."""
         import smart_open.s3
 
         etag, _, size = version.rpartition("-")
         pinned: Any = _PinnedClient(self._client(), etag, int(size), self._paying)
         # By bucket and key, not by URL: the URL form takes `?versionId=` and line ends in keys for its own.
-        with _explained(f"reading s3://{self._bucket}/{self._prefix}{key}"):
-            source = smart_open.s3.open(self._bucket, self._prefix + key, "rb", client=pinned)
-        return S3Reader(source, int(size), f"s3://{self._bucket}/{self._prefix}{key}")
+        with explained(explain, f"reading {self._place.name(key)}"):
+            source = smart_open.s3.open(self._place.bucket, self._place.prefix + key, "rb", client=pinned)
+        return RemoteReader(source, int(size), self._place.name(key), explain)
 
     def check(self) -> tuple[str, ...]:
         """Prove that the prefix can be listed and its first object read."""
-        first = next(self.list(), None)
-        if first is None:
-            return (f"{self.root} can be listed; it holds no objects yet",)
-        reader = self.open(first.key, first.version)
-        try:
-            reader.read(1)
-        finally:
-            reader.close()
-        return f"{self.root} can be listed", f"{first.key} can be read"
+        return prove(self)
 
     def close(self) -> None:
         """Connections are shared within the process and stay."""
 
     def _page(self, request: dict[str, Any]) -> dict[str, Any]:
         self.list_calls += 1
-        with _explained(f"listing {self.root}"):
+        with explained(explain, f"listing {self.root}"):
             page: dict[str, Any] = self._client().list_objects_v2(**request)
         return page
 
-    def _relative(self, full: str) -> str | None:
-        if full.endswith("/") or not full.startswith(self._prefix):
-            return None
-        return full[len(self._prefix) :]
-
     def _client(self) -> Any:
-        with _explained(f"connecting to {self.root}"):
+        with explained(explain, f"connecting to {self.root}"):
             return connect(self._options)
-
-
-class S3Reader(io.RawIOBase):
-    """The bytes of one object version, streamed; a broken connection is resumed where it broke, still pinned."""
-
-    def __init__(self, source: Any, size: int, place: str) -> None:
-        self._place = place
-        self._missing = size
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        with _explained(f"reading {self._place}"):
-            data: bytes = self._source.read(size)
-        self._missing -= len(data)
-        if self._missing < 0 or (self._missing and not data and size):
-            raise StoreError(f"reading {self._place}: the answer is not as long as the object; it is tried again later")
-        return data
-
-    def readinto(self, buffer: Any, /) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def verify(self) -> None:
-        """Nothing to do: each answer was of the version asked for."""
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self._source.close()
 
 
 class _PinnedClient:
@@ -165,17 +112,6 @@ class _PinnedClient:
             # Some servers send a range with status 200, which smart_open takes for the whole object: bytes get lost.
             answer["ResponseMetadata"]["HTTPStatusCode"] = 206
         return answer
-
-
-@contextmanager
-def _explained(action: str) -> Iterator[None]:
-    """Turn what the SDK raises into StoreError with the operator's remedy."""
-    try:
-        yield
-    except (StoreError, ConfigError):
-        raise
-    except Exception as error:
-        raise explain(error, action) from error
 
 
 def _version(found: dict[str, Any]) -> str:

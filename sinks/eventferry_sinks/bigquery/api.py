@@ -3,20 +3,21 @@
 import contextlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import requests
 import urllib3.exceptions
 
-from eventferry import clock
 from eventferry.sink import SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.answers import retry_after
 from eventferry.sink.safe import safe_text, safe_url
 from eventferry.sink.wire import DeadlineReached, Watchdog, WatchedAdapter
 from eventferry_sinks.bigquery.meaning import meaning_of_call
 
-_SCOPES = ("https://www.googleapis.com/auth/bigquery",)
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)  # what impersonation needs; roles narrow it
 _PUBLIC = "https://bigquery.googleapis.com"
 
 
@@ -29,27 +30,40 @@ class Api:
     def __init__(
         self, project: str, table: str, *, endpoint: str | None, credentials_file: Path | None, impersonate: str | None
     ) -> None:
-        """`table` is `project.dataset.table`. Raises SinkMisconfigured without the library or usable credentials."""
+        """`table` is `project.dataset.table`. Touches nothing. Raises SinkMisconfigured without the library."""
         try:
-            from google.api_core.client_options import ClientOptions
-            from google.auth.transport.requests import AuthorizedSession, Request
             from google.cloud import bigquery
         except ImportError as error:
             raise SinkMisconfigured("the library is not installed; run: pip install 'eventferry[bigquery]'") from error
         self.who = safe_url(endpoint or _PUBLIC)
         self.table = bigquery.TableReference.from_string(table)
+        self.account = ""
+        self._bigquery = bigquery
+        self._project = project
+        self._endpoint = endpoint
+        self._file = credentials_file
+        self._impersonate = impersonate
         self._watchdog = Watchdog()
         self._seconds = 0.0
-        self._bigquery = bigquery
         self._token_session = self._watched(requests.Session())
-        credentials = _credentials(endpoint, credentials_file, impersonate)
+        self._session: Any = None
+        self._client: Any = None
+
+    def connect(self) -> None:
+        """Take the credentials, and make the client. Raises SinkMisconfigured where there are none."""
+        from google.api_core.client_options import ClientOptions
+        from google.auth.transport.requests import AuthorizedSession, Request
+
+        fetch = Request(self._token_session)
+        make_session: Any = AuthorizedSession
+        credentials = _credentials(self._endpoint, self._file, self._impersonate, fetch)
         self.account = str(getattr(credentials, "service_account_email", "") or "")
-        self._session = self._watched(AuthorizedSession(credentials, auth_request=Request(self._token_session)))
-        self._client = bigquery.Client(
-            project=project,
+        self._session = self._watched(make_session(credentials, auth_request=fetch))
+        self._client = self._bigquery.Client(
+            project=self._project,
             credentials=credentials,
             _http=self._session,
-            client_options=ClientOptions(api_endpoint=endpoint) if endpoint else None,
+            client_options=ClientOptions(api_endpoint=self._endpoint) if self._endpoint else None,
         )
 
     @contextlib.contextmanager
@@ -134,10 +148,12 @@ class Api:
 
     def close(self) -> None:
         """Close every connection; twice is harmless."""
-        self._session.close()
         self._token_session.close()
+        if self._session is not None:
+            self._session.close()
 
     def _watched(self, session: Any) -> Any:
+        session.trust_env = False  # a proxy of the environment would be outside the deadline
         for scheme in ("http://", "https://"):
             session.mount(scheme, WatchedAdapter(self._watchdog))
         return session
@@ -152,7 +168,7 @@ class Api:
 
     def _refused(self, error: Any) -> SinkError:
         headers: Mapping[str, str] = getattr(error.response, "headers", None) or {}
-        wait = retry_after(headers.get("Retry-After"), clock.now())
+        wait = retry_after(headers.get("Retry-After"), _date_of(headers))
         return meaning_of_call(self.who, int(error.code or 0), error.errors, str(error.message), wait)
 
     def _broken(self, error: BaseException, untouched: bool = False) -> SinkError:
@@ -170,24 +186,28 @@ class Api:
         return SinkUnavailable(f"{self.who}: the connection broke ({reason}); what it took is unknown")
 
 
-def _credentials(endpoint: str | None, file: Path | None, impersonate: str | None) -> Any:
+def _credentials(endpoint: str | None, file: Path | None, impersonate: str | None, fetch: Any) -> Any:
     """Of the file, else the machine's own (ADC); none for another endpoint without a file."""
     import google.auth
     from google.auth import credentials, impersonated_credentials
     from google.auth.exceptions import GoogleAuthError
+    from google.oauth2 import service_account
 
+    of_file: Any = service_account.Credentials
+    anonymous: Any = credentials.AnonymousCredentials
+    lent: Any = impersonated_credentials.Credentials
     try:
         if file is not None:
-            found, _ = google.auth.load_credentials_from_file(str(file), scopes=_SCOPES)
+            found = of_file.from_service_account_file(str(file), scopes=_SCOPES)
         elif endpoint is not None:
-            found = credentials.AnonymousCredentials()
+            found = anonymous()
         else:
-            found, _ = google.auth.default(scopes=_SCOPES)
+            found, _ = google.auth.default(scopes=_SCOPES, request=fetch)
     except (GoogleAuthError, OSError, ValueError) as error:
         raise _unauthorized(error, str(file or "this machine")) from None
     if impersonate is None:
         return found
-    return impersonated_credentials.Credentials(found, impersonate, target_scopes=list(_SCOPES))
+    return lent(found, impersonate, target_scopes=list(_SCOPES))
 
 
 def _unauthorized(error: BaseException, who: str) -> SinkError:
@@ -199,6 +219,15 @@ def _unauthorized(error: BaseException, who: str) -> SinkError:
         f"{who}: there are no usable credentials ({said}); set credentials_file to a service account's key file,"
         " or give the machine's own account the roles that the README of this type names"
     )
+
+
+def _date_of(headers: Mapping[str, str]) -> datetime:
+    """When the answer was made, by the other side's own clock."""
+    try:
+        moment = parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, TypeError):
+        return datetime.max.replace(tzinfo=UTC)  # nothing is after that: only whole seconds count then
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

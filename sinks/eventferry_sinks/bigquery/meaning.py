@@ -1,4 +1,4 @@
-"""Says what BigQuery's answers mean for a batch: from the reasons in its error objects to the errors of the contract."""
+"""Says what BigQuery's answers mean for a batch: from the reasons in its errors to the errors of the contract."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -16,6 +16,7 @@ class ConsoleSink(Sink[ConsoleOptions]):
 
     Options = ConsoleOptions
     guarantee = Guarantee.AT_LEAST_ONCE
+    proved_against = "a standard output that is captured"
 
     _descriptor = -1
 

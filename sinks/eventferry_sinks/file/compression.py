@@ -1,23 +1,7 @@
-"""Packs a body so that the same body always gives the same bytes."""
+"""How files are packed, and what they are called then."""
 
-import sys
+from eventferry.sink.packing import ENDINGS, compress
 
-from isal import isal_zlib
+__all__ = ["SUFFIXES", "compress"]
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-SUFFIXES = {"none": ".ndjson", "gzip": ".ndjson.gz", "zstd": ".ndjson.zst"}
-
-_GZIP = 31  # window bits which ask zlib for a gzip header; its time is 0
-
-
-def compress(body: bytes, kind: str) -> bytes:
-    """`body` packed as `kind`, one of SUFFIXES."""
-    if kind == "gzip":
-        return isal_zlib.compress(body, 1, _GZIP)
-    if kind == "zstd":
-        return zstd.compress(body, 1)
-    return body
+SUFFIXES = {kind: f".ndjson{ending}" for kind, ending in ENDINGS.items()}

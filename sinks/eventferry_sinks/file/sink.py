@@ -46,6 +46,7 @@ class FileSink(Sink[FileOptions]):
 
     Options = FileOptions
     guarantee = Guarantee.EFFECTIVELY_ONCE
+    proved_against = "a local file system"
     max_concurrency = 4
     limits = BatchLimits(max_events=50_000, max_bytes=8 * 1024 * 1024)
 

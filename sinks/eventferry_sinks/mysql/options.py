@@ -42,7 +42,7 @@ class MysqlOptions(ColumnOptions):
     port: int = Field(default=3306, ge=1, le=65535)
     database: Annotated[str, AfterValidator(_check_database)]
     user: str = Field(min_length=1, max_length=128)
-    password: SecretStr = SecretStr("")
+    password: SecretStr | None = None
     tls: Literal["verify", "require", "off"] = "verify"
     ca_file: Annotated[Path, AfterValidator(check_absolute)] | None = None
     table: Annotated[str, AfterValidator(_check_table)] = "events"

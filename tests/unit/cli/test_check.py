@@ -2,16 +2,19 @@
 
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.receivers import http_receiver
+from tests.scripted import ScriptedSink
 from tests.unit.cli.conftest import Site
 from typer.testing import CliRunner
 
 from eventferry import app
 from eventferry.cli.program import program
 from eventferry.service.reload import digest_of, note_loaded
+from eventferry.sink import Guarantee, SinkMisconfigured
 
 
 def test_a_good_installation_passes_every_step(site: Site) -> None:
@@ -49,6 +52,64 @@ def test_a_sink_that_hangs_is_given_up_at_its_deadline(site: Site) -> None:
         script.released.set()
     assert shown.exit_code == 1, shown.output
     assert "did not open within" in shown.output
+
+
+def test_the_steps_of_a_sink_are_told_up_to_the_first_that_fails(site: Site) -> None:
+    """Each step stands there when it is done, and the mistake below it; no event is sent."""
+    site.configure("odd")
+
+    def steps() -> Iterator[str]:
+        yield "analytics:5432 takes the user eventferry"
+        yield "table public.events is there"
+        raise SinkMisconfigured("table public.events lacks column url; run: ALTER TABLE …")
+
+    site.script.steps = steps
+    shown = site.run("check", "--sink", "odd")
+    assert shown.exit_code == 1, shown.output
+    told = [line[2:].split(": ", 1)[1] for line in shown.output.splitlines() if "sink    odd" in line]
+    assert told == [
+        "analytics:5432 takes the user eventferry",
+        "table public.events is there",
+        "table public.events lacks column url; run: ALTER TABLE …",
+    ]
+    assert shown.output.count("✗ sink    odd") == 1
+    assert not site.script.calls
+
+
+def test_a_check_that_hangs_in_a_step_is_given_up_at_its_deadline(site: Site) -> None:
+    """What was done by then is told."""
+    site.configure("odd", more='timeout = "300ms"\n')
+    script = site.script
+
+    def steps() -> Iterator[str]:
+        yield "it is open"
+        script.released.wait(60)
+
+    script.steps = steps
+    try:
+        shown = site.run("check")
+    finally:
+        script.released.set()
+    assert shown.exit_code == 1, shown.output
+    assert "✓ sink    odd (tests.scripted:ScriptedSink): it is open" in shown.output
+    assert "did not finish its check within" in shown.output
+
+
+def test_what_a_place_or_a_type_cannot_promise_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guarantee that this place lowers, and a type that was proved against a stub only, are worth a line each."""
+    site.configure("odd")
+
+    def lower(sink: ScriptedSink) -> None:
+        sink.guarantee = Guarantee.AT_LEAST_ONCE
+
+    site.script.tells = lower
+    monkeypatch.setattr(ScriptedSink, "guarantee", Guarantee.EFFECTIVELY_ONCE)
+    monkeypatch.setattr(ScriptedSink, "experimental", True)
+    monkeypatch.setattr(ScriptedSink, "proved_against", "a stub")
+    shown = site.run("check", "--sink", "odd")
+    assert shown.exit_code == 0, shown.output
+    assert "this place keeps at least once only, not effectively once" in shown.output
+    assert "experimental: it was proved against a stub only" in shown.output
 
 
 def test_a_sink_with_a_bug_is_named(site: Site) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.scripted import raising, refusing_events, take
+from tests.scripted import ScriptedSink, raising, refusing_events, take
 from tests.unit.cli.conftest import Site
 
 from eventferry import app
@@ -14,7 +14,7 @@ from eventferry.ledger import sends
 from eventferry.ledger.alerts import write_notice
 from eventferry.ledger.database import set_meta
 from eventferry.service.reload import digest_of, note_loaded, note_refused
-from eventferry.sink import SinkMisconfigured
+from eventferry.sink import Guarantee, SinkMisconfigured
 
 
 def status(site: Site) -> Any:
@@ -57,7 +57,33 @@ def test_json_keys(used: Site) -> None:
     assert source <= set(found["sources"][0])
     sink = {"name", "type", "state", "reason", "since", "next_try", "lag_seconds", "backlog_events", "backlog_bytes"}
     sink |= {"indexed", "delivered", "filtered", "dead", "missing", "waiting", "dead_letters", "guarantee", "balanced"}
+    sink |= {"lowered", "experimental", "counts"}
     assert sink <= set(found["sinks"][0])
+
+
+def test_what_a_sink_tells_beside_its_answers_is_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values that did not fit, and a guarantee that the place lowered: one line, and the same for programs."""
+    site.configure("odd")
+
+    def tell(sink: ScriptedSink) -> None:
+        sink.guarantee = Guarantee.AT_LEAST_ONCE_KEYED
+        sink.count("values.misfitted", "elapsed", 3)
+        sink.count("columns.added", "url")
+
+    site.script.tells = tell
+    monkeypatch.setattr(ScriptedSink, "guarantee", Guarantee.EFFECTIVELY_ONCE)
+    monkeypatch.setattr(ScriptedSink, "experimental", True)
+    site.run("once")
+    (sink,) = status(site)["sinks"]
+    assert (sink["guarantee"], sink["lowered"], sink["experimental"]) == ("at least once, keyed", True, True)
+    assert [(each["what"], each["of"], each["number"]) for each in sink["counts"]] == [
+        ("columns.added", "url", 1),
+        ("values.misfitted", "elapsed", 3),
+    ]
+    shown = site.run("status").output
+    assert "odd: at least once, keyed only: this place cannot keep more" in shown
+    assert "column url was added; 3 values did not fit column elapsed (kept in event)" in shown
+    assert "at least once, keyed (lowered, experimental)" in shown
 
 
 def test_a_held_sink_is_told_with_its_reason_and_its_command(site: Site) -> None:

@@ -12,6 +12,9 @@ from eventferry.config import ConfigMistakes, Redactor, load, load_text
 from eventferry.errors import ConfigError
 
 SOURCE = '[[sources]]\nname = "events"\nurl = "/srv"\n'
+S3 = '[[sources]]\nname = "a"\nurl = "s3://b/p"\n'
+GCS = '[[sources]]\nname = "a"\nurl = "gs://b/p"\n'
+AZURE = '[[sources]]\nname = "a"\nurl = "azure://c/p"\n'
 SINK = '[[sinks]]\nname = "out"\ntype = "console"\n'
 
 
@@ -58,7 +61,22 @@ def problem(text: str, **more: Any) -> str:
         ('[[sources]]\nurl = "/x"', "config.toml:1: sources[0].name: is missing; give it one that stays"),
         ('[[sources]]\nname = "a"', "sources[0].url: is missing; write url ="),
         ('[[sources]]\nname = "a"\nurl = "events"', "'events' is a relative path"),
-        ('[[sources]]\nname = "a"\nurl = "gs://b/p"', "'gs://b/p' is not a place that eventferry can read"),
+        ('[[sources]]\nname = "a"\nurl = "ftp://b/p"', "'ftp://b/p' is not a place that eventferry can read"),
+        ('[[sources]]\nname = "a"\nurl = "gcs://b/p"', "'gcs://b/p' is written otherwise here; write gs://bucket"),
+        ('[[sources]]\nname = "a"\nurl = "abfss://c@x/p"', "'abfss://…' is written otherwise here; write azure://"),
+        ('[[sources]]\nname = "a"\nurl = "https://x.blob.core.windows.net/c"', "write azure://container/prefix"),
+        (SOURCE + 'gcs = {user_project = "x"}', "sources[0].gcs: goes with a gs:// url only, and the url is '/srv'"),
+        (SOURCE + 'azure = {client_id = "x"}', "sources[0].azure: goes with an azure:// url only, and the url is"),
+        (AZURE + "azure = {account_key = 'k', sas_token = 't'}", "says twice who asks; give connection_string"),
+        (AZURE + "azure = {account_url = 'https://a/?sig=abcdef'}", "put that into sas_token"),
+        (AZURE + "azure = {account_url = 'account'}", "write \"https://ACCOUNT.blob.core.windows.net\""),
+        (AZURE + "azure = {account = 'a'}", "sources[0].azure.account: unknown key; did you mean"),
+        (GCS + "gcs = {anonymous = true, credentials_file = '/x'}", "says twice who asks; give credentials_file, or"),
+        (GCS + "gcs = {credentials = '/x'}", "unknown key; did you mean \"credentials_file\"?"),
+        (S3 + "s3 = {role_arn = 'reader'}", "'reader' is not the name of a role; write \"arn:aws:iam::"),
+        (S3 + "s3 = {external_id = 'x'}", "s3.external_id: goes with role_arn only; write role_arn, or remove it"),
+        (S3 + "s3 = {role_arn = 'arn:aws:iam::1:role/r', anonymous = true}", "nobody assumes a role anonymously"),
+        (SOURCE + "reads = 0", "sources[0].reads: 0 is too small; write 1 or more"),
         ('[[sources]]\nname = "a"\nurl = "http://u:hidden@h/"', "'http://…' is not a place"),
         ('[[sources]]\nname = "a"\nurl = "s3://b"\ns3.access_key = "AKIA"', "s3.secret_key: is missing; access_key"),
         ('[[sources]]\nname = "a"\nurl = "s3://b"\ns3 = {profile = "p", anonymous = true}', "says twice who asks"),
@@ -186,6 +204,18 @@ url = "https://hooks.example.com/literal-hook"
 name = "a"
 url = "s3://${{env:PLAIN}}/x"
 s3 = {{access_key = "literal-id", secret_key = "${{file:{tmp_path}/key}}"}}
+[[sources]]
+name = "b"
+url = "azure://container/x"
+azure.connection_string = "AccountName=account;AccountKey=literal-account;EndpointSuffix=x"
+[[sources]]
+name = "c"
+url = "azure://container/x"
+azure = {{account_url = "https://a.blob.core.windows.net", sas_token = "sig=literal-token"}}
+[[sources]]
+name = "d"
+url = "gs://bucket/x"
+gcs = {{credentials_file = "/etc/gcs.json"}}
 [[sinks]]
 name = "k"
 type = "http"
@@ -203,11 +233,14 @@ redact_salt = "literal-salt"
     for shown in (config.show(), repr(config), str(changes)):
         assert not [each for each in hidden if each in shown]
     assert changes == ["sinks.k.redact_salt: changed"]
+    assert 'credentials_file = "/etc/gcs.json"' in config.show()
     for value in (
         "literal-ping",
         "literal-hook",
         "literal-salt",
         "literal-header",
+        "literal-account",
+        "literal-token",
         "from-a-file",
         "from-the-environment",
     ):

@@ -96,7 +96,7 @@ def test_the_guides_sink_is_short():
 
 
 def test_the_maps_are_short():
-    """sinks/README.md is a ten-line map that names every folder."""
+    """sinks/README.md is a map of a few lines that names every folder."""
     lines = [line for line in (ROOT / "sinks" / "README.md").read_text().splitlines() if line.strip()]
-    assert len(lines) <= 10
+    assert len(lines) <= 7 + len(FOLDERS)
     assert all(any(f"`{folder.name}/`" in line for line in lines) for folder in FOLDERS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from eventferry.sink.columns import DEFAULT_COLUMNS, Column
 from eventferry.sink.kit.batches import FIELD_NAMES, NUL, NUMBERS, UNICODE, sample_events
 from eventferry.sink.rows import Extractor
-from eventferry.sink.wrapped import pack, timestamp_text, wrap
+from eventferry.sink.wrapped import count_values, pack, timestamp_text, wrap
 
 BATCH = "0" * 32
 
@@ -71,3 +71,10 @@ def test_a_packed_body_is_the_same_lines_whatever_its_size():
     assert misfits == {"odd": 12_000}
     assert len(body) > 1_500_000
     assert gzip.decompress(pack(b"", columns, BATCH)[0]) == b""
+
+
+def test_what_is_left_out_can_be_counted():
+    """Values that events have, not events; columns that nothing fills are not listed."""
+    columns = {"n": Column(path=("n",), type="integer"), "none": Column(path=("none",))}
+    assert count_values(b'{"n":1}\n{"n":"x"}\n{}\n{"n":2}\n', columns) == {"n": 2}
+    assert count_values(b"{}\n", {}) == {}

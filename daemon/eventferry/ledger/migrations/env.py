@@ -2,9 +2,9 @@
 
 from alembic import context
 
-from eventferry.ledger import pull_tables, tables
+from eventferry.ledger import pull_tables, sink_counts, tables
 
-assert pull_tables.metadata is tables.metadata  # one schema, told in two modules
+assert pull_tables.metadata is sink_counts.metadata is tables.metadata  # one schema, told in three modules
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=tables.metadata, render_as_batch=True)

@@ -86,7 +86,9 @@ def _send(target: Target, start: int) -> None:
     for attempt in range(1, _TRIES + 1):
         try:
             with target.sink() as sink:
-                return sink.deliver(make_batch(sample_events(10, start), attempt=attempt))
+                sink.deliver(make_batch(sample_events(10, start), attempt=attempt))
         except SinkUnavailable:  # as where two transactions met; the daemon sends it again
             if attempt == _TRIES:
                 raise
+        else:
+            break

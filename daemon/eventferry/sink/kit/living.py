@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import re
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -61,7 +62,8 @@ class LivingPromises(Places):
 
     def test_names_that_are_more_than_names_are_refused(self) -> None:
         """Tables and columns with quotes, SQL, spaces, NUL, too many bytes, or twins in case are refused as options."""
-        model, hostile = self.sink_type.Options, []
+        model = self.sink_type.Options
+        hostile: list[dict[str, Any]] = []
         if self.table_option in model.model_fields:
             hostile += [{self.table_option: name} for name in HOSTILE_NAMES]
         if issubclass(model, ColumnOptions):
@@ -71,7 +73,7 @@ class LivingPromises(Places):
             pytest.skip("this sink type has no option that becomes an identifier")
         for options in hostile:
             with pytest.raises(ValidationError):
-                _refuse(model, {**self.options, **options})
+                model.model_validate({**self.options, **options})
 
     def test_secrets_stay_secret(self) -> None:
         """No secret is in the text of a sink, of its options, of an error and its traceback, or in what is logged."""
@@ -103,7 +105,7 @@ class LivingPromises(Places):
     def test_a_check_raises_what_a_delivery_would(self) -> None:
         """At an unreachable place the check says later, at a misconfigured one it calls a person."""
         self._has_check()
-        expected = [("unreachable", SinkUnavailable)]
+        expected: list[tuple[str, type[SinkError]]] = [("unreachable", SinkUnavailable)]
         expected += [("misconfigured", SinkMisconfigured)] if self.check_sees else []
         for hook, error in expected:
             if self.has(hook):
@@ -124,7 +126,7 @@ class LivingPromises(Places):
                 assert number > 0, f"{what!r} was counted {number} times"
 
     def test_misfits_are_counted_once(self) -> None:
-        """A value that does not fit its column is counted for it, its event arrives whole, a known repeat adds nothing."""
+        """A value that does not fit its column is counted, its event arrives whole, and a known repeat adds nothing."""
         with self.with_columns({"n": {"path": "n", "type": "integer"}}) as target:
             events = [b'{"n":1}', b'{"n":"many"}', b'{"n":2}']
             with target.sink() as sink:
@@ -139,10 +141,6 @@ class LivingPromises(Places):
     def _has_check(self) -> None:
         if self.sink_type.check is Sink.check:
             pytest.skip("this sink type has no check()")
-
-
-def _refuse(model: type[SinkOptions], options: dict[str, object]) -> None:
-    model.model_validate(options)
 
 
 def _checked(target: Target) -> SinkError | None:

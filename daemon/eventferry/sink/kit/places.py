@@ -64,7 +64,7 @@ class Places:
         _lacks("misconfigured")
 
     def hanging(self) -> AbstractContextManager[Target]:
-        """A place that takes the connection and never finishes its answer."""
+        """A place that takes the connection and never finishes its answer; or not that of a delivery after `arm`."""
         _lacks("hanging")
 
     def throttling(self) -> AbstractContextManager[Target]:
@@ -143,6 +143,7 @@ class Places:
             try:
                 sink.open()
                 with contextlib.closing(sink):
+                    target.arm()
                     sink.deliver(make_batch(sample_events(2)))
             except SinkError as error:
                 return "".join([*traceback.format_exception(error), repr(sink), *lines])

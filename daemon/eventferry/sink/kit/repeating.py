@@ -45,7 +45,7 @@ class RepeatingPromises(Places):
             self._kept_guarantee(target, batch)
 
     def test_a_crash_before_the_effect_loses_nothing(self) -> None:
-        """Where the call broke off before its effect, nothing is there, nobody claims otherwise, and a repeat arrives."""
+        """Where the call broke off before its effect, nothing is there, nobody says otherwise, and a repeat arrives."""
         with self.crashing_before() as target:
             batch = make_batch(sample_events(5))
             _break(target, batch, may_be_untouched=True)

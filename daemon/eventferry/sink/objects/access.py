@@ -118,9 +118,7 @@ class AzureAccess(_Access):
         if self.account_url and self.connection_string:
             raise ValueError("account_url and connection_string exclude each other; remove one")
         if sum(map(bool, (self.connection_string, self.account_key, self.sas_token, self.anonymous))) > 1:
-            raise ValueError(
-                "says twice who asks; give connection_string, account_key, sas_token or anonymous = true"
-            )
+            raise ValueError("says twice who asks; give connection_string, account_key, sas_token or anonymous = true")
         return self
 
     def client_options(self, seconds: float) -> AzureOptions:

@@ -4,16 +4,157 @@ import ssl
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from eventferry import clock
 from eventferry.clients.diagnosis import Diagnosis, Kind
 from eventferry.errors import ConfigError
 from eventferry.sink.answers import retry_after
-from eventferry.sink.base import Sink as Sink
 from eventferry.sink.errors import BatchTooLarge, SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.objects.base import Bucket
-from eventferry.sink.wire import Watchdog
+from eventferry.sink.objects.places import Place
+from eventferry.sink.wire import Watchdog, watched_pool
 
 T = TypeVar("T")
+
+_TOO_LARGE = frozenset({"EntityTooLarge", "MaxMessageLengthExceeded", "RequestBodyTooLarge"})
+_THROTTLED = frozenset({"SlowDown", "ServerBusy", "TooManyRequests"})
+
+
+class ObjectAbsent(SinkMisconfigured):
+    """There is no such object, or for a writer: no such bucket."""
+
+
+class ObjectPresent(SinkUnavailable):
+    """A condition was not met: there is an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a store said when it refused: its own code, the HTTP status (0 where it said nothing) and the headers."""
+
+    code: str = ""
+    status: int = 0
+    headers: Mapping[str, str] | None = None
+
+
+class NetworkBucket(Bucket):
+    """A bucket whose sockets are shut down at the deadline, as timeouts of SDKs bound a single read only."""
+
+    def __init__(self, place: Place, seconds: float) -> None:
+        super().__init__()
+        self.root = place.root
+        self.seconds = seconds
+        self._bucket = place.bucket
+        self._prefix = place.prefix
+        self._watchdog = Watchdog()
+
+    @abstractmethod
+    def _diagnose(self, error: Exception, action: str) -> Diagnosis:
+        """What an error of the SDK means, with this sink's remedies."""
+
+    @abstractmethod
+    def _answer(self, error: Exception) -> Answer:
+        """What the store answered."""
+
+    def _sign_in(self) -> None:
+        """Fetch credentials that have to be fetched, in what is left of the time; static ones need nothing."""
+
+    @contextmanager
+    def _calling(self, action: str, *, reads: bool = False) -> Iterator[None]:
+        """One call of the SDK; what it raises becomes the contract's, without the store's or the SDK's own text.
+
+        `reads` says that nothing can have been changed. Raises ObjectAbsent, ObjectPresent, and SinkErrors.
+        """
+        action = f"{self.root}: {action}"
+        try:
+            with self._explained(action):
+                self._sign_in()
+                self._watchdog.start(self._left())
+                try:
+                    yield
+                finally:
+                    self._watchdog.stop()
+            if self._watchdog.fired:  # the end of the answer may have been the cut itself
+                raise self._overdue(action)
+        except SinkUnavailable as error:
+            error.untouched = error.untouched or reads
+            raise
+
+    @contextmanager
+    def _explained(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except SinkError:
+            raise
+        except ConfigError as error:
+            raise SinkMisconfigured(f"{action}: {error}") from None
+        except MemoryError:
+            raise
+        except Exception as error:
+            # `from None`: the texts of these libraries quote URLs, headers and identities.
+            raise self._meaning(error, action) from None
+
+    def _meaning(self, error: Exception, action: str) -> SinkError:
+        said = self._diagnose(error, action)
+        answer = self._answer(error)
+        if answer.code in _TOO_LARGE or answer.status == 413:
+            return BatchTooLarge(f"{action}: the object is larger than the store takes")
+        if said.kind is Kind.GONE:
+            return ObjectAbsent(said.text)
+        if said.kind is Kind.CONFLICT:
+            return ObjectPresent(said.text)
+        if said.kind is Kind.PERSON or _is_untrusted(error):
+            return SinkMisconfigured(said.text)
+        if said.kind is Kind.UNREACHABLE:
+            return SinkUnavailable(said.text, untouched=True)
+        if self._watchdog.fired:
+            return self._overdue(action)
+        wait = retry_after((answer.headers or {}).get("retry-after"), clock.now())
+        throttled = answer.status == 429 or answer.code in _THROTTLED
+        return SinkUnavailable(said.text, retry_after=wait, untouched=throttled)
+
+    def _overdue(self, action: str) -> SinkUnavailable:
+        return SinkUnavailable(f"{action}: no answer within {self._given():g} s; what it took is unknown")
+
+    def _given(self) -> float:
+        return min(self.deadline.seconds, self.seconds)
+
+    def _left(self) -> float:
+        return min(self.seconds, self.deadline.remaining(self.root))
+
+    def _within(self, fetch: Callable[[], T]) -> T:
+        """What `fetch` returns, unless it takes longer than is left: servers of tokens have clients of their own,
+        which no deadline interrupts."""
+        found: list[T] = []
+        failed: list[Exception] = []
+
+        def run() -> None:
+            try:
+                found.append(fetch())
+            except Exception as error:
+                failed.append(error)
+
+        thread = Thread(target=run, name="sign-in", daemon=True)
+        thread.start()
+        thread.join(self._left())
+        if failed:
+            raise failed[0]
+        if not found:
+            raise SinkUnavailable(f"{self.root}: no credentials within {self._given():g} s", untouched=True)
+        return found[0]
+
+    def _pools(self, http: Any, https: Any) -> dict[str, Any]:
+        """These classes of urllib3's pools with watched connections, by scheme."""
+        return {"http": watched_pool(http, self._watchdog), "https": watched_pool(https, self._watchdog)}
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether a server's certificate was refused, which no retry mends."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

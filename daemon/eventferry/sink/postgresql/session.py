@@ -59,8 +59,8 @@ class Session:
         finally:
             self._settle()
             self._watchdog.stop()
-        if problem is not None:  # not in the handler: psycopg's texts may quote an event, also as a context
-            raise problem
+        if problem is not None:
+            raise problem from None  # psycopg's texts may quote an event
 
     def remaining(self) -> float:
         """Seconds left of the call. Raises DeadlineReached, which `call` understands."""
@@ -86,6 +86,8 @@ class Session:
         if self._connection is None:
             self._connection = dialing.dial(self._params, self._watchdog, self._psycopg)
             with socket.socket(fileno=os.dup(self._connection.pgconn.socket)) as sock:
+                # It is one open file under several numbers: a handle that blocks would make libpq's block, too.
+                sock.setblocking(False)
                 self._line = self._watchdog.watch(sock)
         return self._connection
 

@@ -162,6 +162,7 @@ def upgrade() -> None:
     sa.Column('transform', sa.Text(), nullable=False),
     sa.Column('created_ms', sa.BigInteger(), nullable=False),
     sa.Column('claim', sa.Integer(), nullable=False),
+    sa.Column('guarantee', sa.Text(), nullable=True),
     sa.Column('delivered_ms', sa.BigInteger(), nullable=True),
     sa.Column('accepted', sa.BigInteger(), nullable=False),
     sa.Column('disabled_ms', sa.BigInteger(), nullable=True),
@@ -368,6 +369,15 @@ def upgrade() -> None:
     with op.batch_alter_table('sends', schema=None) as batch_op:
         batch_op.create_index('ix_sends_state', ['state', 'next_ms'], unique=False)
 
+    op.create_table('sink_counts',
+    sa.Column('sink_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('what', sa.Text(), nullable=False),
+    sa.Column('of', sa.Text(), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.Column('counted_ms', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['sink_id'], ['sinks.id'], name=op.f('fk_sink_counts_sink_id_sinks')),
+    sa.PrimaryKeyConstraint('sink_id', 'what', 'of', name=op.f('pk_sink_counts'))
+    )
     op.create_table('bad_lines',
     sa.Column('object_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('line', sa.BigInteger(), nullable=False),

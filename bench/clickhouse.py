@@ -1,0 +1,182 @@
+"""The clickhouse sink against curl posting the same bodies: .venv/bin/python bench/clickhouse.py [--rounds N] [--events N].
+
+Two counterparts: Debian's ClickHouse, a real server that reads a body while it is sent, and chdb, today's engine behind
+the tests' HTTP front, which reads a body first and runs one statement at a time. In every round the sink delivers a batch
+and curl posts the bytes that the sink posts, into tables of the same shape; curl's time is its own `time_total`.
+Exit 1 where the real server's median ratio misses the promise.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.clickhouse_server import PASSWORD, ClickhouseServer, chdb_server, debian_server  # noqa: E402
+
+from eventferry.sink.kit import make_batch  # noqa: E402
+from eventferry.sink.registry import make_sink  # noqa: E402
+from eventferry_sinks.clickhouse import server as module  # noqa: E402
+
+PROMISE = 0.9
+OLD = "event_time Nullable(DateTime), event_type Nullable(String)"
+
+
+def made_events(count: int) -> list[bytes]:
+    """Events of about 540 bytes, as a web analytics client sends them."""
+    chance = random.Random(1)
+    return [
+        json.dumps(
+            {
+                "event_type": chance.choice(["pageView", "click", "_session.start"]),
+                "event_timestamp": 1714564800000 + number * 10,
+                "arrival_timestamp": 1714564800100 + number * 10,
+                "event_version": "3.1",
+                "application": {"app_id": "a" * 32, "sdk": {}},
+                "client": {"client_id": f"{chance.getrandbits(128):032x}"},
+                "device": {"locale": {"code": "en_GB"}, "make": "blink", "platform": {"name": "windows"}},
+                "session": {"session_id": f"{chance.getrandbits(64):016x}", "start_timestamp": 1714564800000},
+                "attributes": {"url": f"https://example.org/{number}", "loggedIn": "false", "referer": ""},
+                "metrics": {"elapsed": number * 0.5},
+            },
+            separators=(",", ":"),
+        ).encode()
+        for number in range(count)
+    ]
+
+
+class Side:
+    """One counterpart with two tables of the same shape, one for the sink and one for curl."""
+
+    def __init__(self, server: ClickhouseServer, columns: str, rest: str, compression: str, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        self.tables = [server.make_table(columns, rest) for _ in range(2)]
+        self.sinks = [
+            make_sink("clickhouse", "bench", server.options(table=table, compression=compression))
+            for table in (self.tables[0], self.tables[0])
+        ]
+        self.headers = ["-H", "Expect:"]
+        if compression != "none":
+            self.headers += ["-H", f"Content-Encoding: {compression}"]
+
+    def body(self, batch: object, number: int) -> Path:
+        """The bytes that the sink posts for a batch, in a file; nothing is sent."""
+        sink = self.sinks[0]
+        kept: list[bytes] = []
+
+        def keep(self: object, body: list[bytes], *rest: object) -> module.Answer:
+            kept.extend(body)
+            return module.Answer(200, {}, b"")
+
+        original, module.Server._exchange = module.Server._exchange, keep  # type: ignore[method-assign,assignment]
+        try:
+            sink.deliver(batch)  # type: ignore[arg-type]
+        finally:
+            module.Server._exchange = original  # type: ignore[method-assign]
+        path = self.folder / f"{id(self)}-{number}"
+        path.write_bytes(b"".join(kept))
+        return path
+
+    def curl(self, path: Path, token: str) -> float:
+        """Seconds of one post, as curl measures them."""
+        settings = self.sinks[0]._abilities.insert_settings(token, 0)  # type: ignore[attr-defined]
+        query = urlencode({**settings, "query_id": token, "wait_end_of_query": 1})
+        done = subprocess.run(
+            ["curl", "-sS", "-f", "-u", f"default:{PASSWORD}", *self.headers, "-w", "%{time_total}"]
+            + ["--data-binary", f"@{path}", f"{self.server.url}?{query}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return float(done.stdout)
+
+
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, CLIENT_CORE = CORES[0], CORES[-1]
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """What starts in the block runs on one core: the server stands elsewhere, as it does where it is used."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def in_parallel(work: list[Callable[[], object]]) -> float:
+    """Seconds on the clock until all of them are done."""
+    threads = [threading.Thread(target=each) for each in work]
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - begun
+
+
+def measure(side: Side, events: list[bytes], rounds: int) -> tuple[list[float], list[float]]:
+    """(seconds of the sink, seconds of curl), round by round, the first one left out."""
+    ours, theirs = [], []
+    with side.sinks[0] as sink:
+        for number in range(rounds + 1):
+            batch = make_batch(events, salt=f"{id(side)} {number}")
+            path = side.body(batch, number)
+            begun = time.perf_counter()
+            sink.deliver(batch)
+            middle = time.perf_counter()
+            theirs.append(side.curl(path, f"curl{number}"))
+            ours.append(middle - begun)
+            path.unlink()
+    stored = side.server.rows(f"SELECT count() FROM {side.tables[0]}")
+    assert int(stored[0][0]) == 2 * len(events) * (rounds + 1), stored  # both insert where the statement says
+    return ours[1:], theirs[1:]
+
+
+def run(name: str, start: Callable[[], AbstractContextManager[ClickhouseServer]], arguments: argparse.Namespace) -> float:
+    """Print the figures of one counterpart; gives its best ratio."""
+    events = made_events(arguments.events)
+    size = sum(map(len, events)) / 1e6
+    best = 0.0
+    with pinned(SERVER_CORE), start() as server, pinned(CLIENT_CORE), tempfile.TemporaryDirectory() as folder:
+        for compression in ("none", "gzip") if name == "debian" else ("none", "gzip", "zstd"):
+            columns, rest = (OLD, "") if name == "debian" else ("", "SETTINGS non_replicated_deduplication_window = 100")
+            side = Side(server, columns, rest, compression, Path(folder))
+            ours, theirs = measure(side, events, arguments.rounds)
+            ratios = [there / here for here, there in zip(ours, theirs, strict=True)]
+            middle = statistics.median(ratios)
+            best = max(best, middle if compression == "none" else 0)
+            print(
+                f"{name:7} {compression:5} sink {statistics.median(ours):.3f} s ({size / statistics.median(ours):.0f} MB/s),"
+                f" curl {statistics.median(theirs):.3f} s, ratio {middle:.2f} ({min(ratios):.2f}–{max(ratios):.2f})",
+                flush=True,
+            )
+    return best
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--events", type=int, default=50_000)
+    arguments = parser.parse_args()
+    best = run("debian", debian_server, arguments)
+    run("chdb", chdb_server, arguments)
+    return 0 if best >= PROMISE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Google Cloud Storage as a bucket."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from eventferry.clients.diagnosis import Diagnosis
+from eventferry.clients.gcs import connect
+from eventferry.clients.gcs_errors import diagnose, status_of
+from eventferry.sink.objects.access import GcsAccess
+from eventferry.sink.objects.base import Stored
+from eventferry.sink.objects.network import Answer, NetworkBucket, ObjectAbsent, ObjectPresent
+from eventferry.sink.objects.places import Place
+from eventferry.sink.wire import WatchedAdapter
+
+_ABSENT = 0  # the generation of an object that is not there
+
+
+class GcsBucket(NetworkBucket):
+    """A bucket on Google Cloud Storage, which honours conditions by generation; emulators may not."""
+
+    def __init__(self, place: Place, access: GcsAccess, seconds: float) -> None:
+        super().__init__(place, seconds)
+        self.conditional = access.endpoint is None
+        self.identity = _identity(access)
+        rights = (
+            "grant these credentials the role Storage Object User on the bucket (storage.objects.create, get, list and"
+            " delete)"
+        )
+        no_bucket = (
+            f"there is no bucket {place.bucket}; make it (gcloud storage buckets create gs://{place.bucket}), or set"
+            " create = true and project"
+        )
+        self._remedies = {
+            "403": rights,
+            "404": no_bucket,
+            "409": "the bucket's name is taken by somebody else; choose another one",
+            "413": "the object is larger than the store takes",
+        }
+        with self._explained(f"{self.root}: connecting"):
+            # Not the client that stores share: its sockets are watched, and it belongs to one thread.
+            self._client: Any = connect.__wrapped__(access.client_options(seconds))
+            self._watch()
+            self._store = self._client.bucket(place.bucket, user_project=access.user_project)
+
+    def put(self, key: str, body: bytes) -> None:
+        with self._calling(f"writing {key}"):
+            self._upload(key, body)
+
+    def put_if_absent(self, key: str, body: bytes) -> bool:
+        try:
+            with self._calling(f"writing {key}"):
+                self._upload(key, body, if_generation_match=_ABSENT)
+        except ObjectPresent:
+            return False
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            with self._calling(f"reading {key}", reads=True):
+                body: bytes = self._blob(key).download_as_bytes(**self._once())
+        except ObjectAbsent:
+            return None
+        return body
+
+    def head(self, key: str) -> Stored | None:
+        with self._calling(f"looking for {key}", reads=True):
+            found = self._store.get_blob(self._prefix + key, **self._once())
+        return None if found is None else Stored(int(found.size or 0), str(found.etag or found.generation or ""))
+
+    def delete(self, key: str) -> None:
+        try:
+            with self._calling(f"deleting {key}"):
+                self._blob(key).delete(**self._once())
+        except ObjectAbsent:
+            return
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with self._calling(f"listing {prefix or 'it'}", reads=True):
+            found = [
+                blob.name for blob in self._client.list_blobs(self._store, prefix=self._prefix + prefix, **self._once())
+            ]
+        for name in found:
+            if name.startswith(self._prefix + prefix):
+                yield name[len(self._prefix) :]
+
+    def make(self) -> bool:
+        with self._calling("looking for the bucket", reads=True):
+            found = self._client.lookup_bucket(self._bucket, **self._once())
+        if found is None:
+            with self._calling("making the bucket"):
+                self._client.create_bucket(self._store, **self._once())
+        return found is None
+
+    def prove(self) -> None:
+        with self._calling("listing it", reads=True):
+            for _ in self._client.list_blobs(self._store, prefix=self._prefix, max_results=1, **self._once()):
+                pass
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _upload(self, key: str, body: bytes, **condition: int) -> None:
+        # A single request: its media would else go up in pieces, each a call of its own.
+        self._blob(key).upload_from_string(body, "application/octet-stream", **condition, **self._once())
+
+    def _blob(self, key: str) -> Any:
+        return self._store.blob(self._prefix + key)
+
+    def _once(self) -> dict[str, Any]:
+        return {"retry": None, "timeout": self._left()}
+
+    def _watch(self) -> None:
+        """Put the client's connections under the deadline, and those of the token's server."""
+        session = self._client._http
+        for one in (session, getattr(session, "_auth_request_session", None)):
+            if one is not None:
+                one.mount("https://", WatchedAdapter(self._watchdog))
+                one.mount("http://", WatchedAdapter(self._watchdog))
+
+    def _diagnose(self, error: Exception, action: str) -> Diagnosis:
+        return diagnose(error, action, self._remedies)
+
+    def _answer(self, error: Exception) -> Answer:
+        response = getattr(error, "response", None)
+        headers = getattr(response, "headers", None) or {}
+        return Answer("", status_of(error), {str(name).lower(): str(value) for name, value in headers.items()})
+
+
+def _identity(access: GcsAccess) -> str:
+    if access.anonymous:
+        return "anonymously"
+    return f"with {access.credentials_file}" if access.credentials_file else "with Google's default credentials"

@@ -1,0 +1,1 @@
+"""Sink type `clickhouse`: a table in ClickHouse."""

@@ -1,0 +1,1 @@
+"""Sink type `delta`: a Delta Lake table."""

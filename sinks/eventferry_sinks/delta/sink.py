@@ -1,0 +1,218 @@
+"""Appends each batch to a Delta Lake table, in one commit that remembers the batch."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from eventferry.sink import (
+    Batch,
+    BatchLimits,
+    BatchTooLarge,
+    Guarantee,
+    Sink,
+    SinkError,
+    SinkMisconfigured,
+    SinkUnavailable,
+)
+from eventferry.sink.arrow import import_pyarrow, schema_of, table_from
+from eventferry.sink.columns import BATCH_ID, EVENT, RESERVED, ColumnOptions
+from eventferry.sink.lake import EVENT_DATE, add_day, clean, count_fit, is_refusal, is_unreached, within
+from eventferry.sink.options import Duration
+from eventferry.sink.rows import Extractor, Rows
+from eventferry.sink.tables import Fit, fit_columns
+
+# A batch is repeated within minutes or days; its id need not be remembered for ever.
+REMEMBERED = "interval 90 days"
+_SCHEMES = ("s3://", "s3a://", "gs://", "az://", "abfs://", "abfss://", "file:///", "/")
+
+
+def _check_url(url: str) -> str:
+    if not url.startswith(_SCHEMES):
+        raise ValueError("is not a place for a table; expected s3://…, gs://…, az://…, abfss://… or an absolute path")
+    if "@" in url.partition("://")[2].partition("/")[0] and not url.startswith("abfs"):
+        raise ValueError("holds credentials; expected them in the table `storage`")
+    return url
+
+
+class DeltaOptions(ColumnOptions):
+    """Which table, how its store is reached, which columns."""
+
+    reserved: ClassVar[tuple[str, ...]] = (*RESERVED, EVENT_DATE)
+
+    url: Annotated[str, AfterValidator(_check_url)]
+    storage: dict[str, SecretStr] = Field(default_factory=dict)  # as the library deltalake names them
+    create: bool = False
+    partition: Literal["none", "day"] = "none"
+    timeout: Duration = 30.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.partition == "day" and self.all_columns()["event_time"].type != "timestamp":
+            raise ValueError('partition = "day" needs event_time as a timestamp; expected it in columns, or "none"')
+        return self
+
+
+class DeltaSink(Sink[DeltaOptions]):
+    """One commit a batch. It names the batch as an application transaction, by which a repeat finds it; of two writers
+    of the same batch one fails at its commit."""
+
+    Options = DeltaOptions
+    guarantee = Guarantee.EFFECTIVELY_ONCE
+    proved_against = "local tables, and OpenStack Swift's S3"
+    limits = BatchLimits(max_events=250_000, max_bytes=64 * 1024 * 1024)
+    needs = {"deltalake": "eventferry[delta]", "pyarrow": "eventferry[delta]"}  # noqa: RUF012 - declared in Sink
+
+    _lake: Any = None
+
+    def open(self) -> None:
+        import_pyarrow("delta")
+        try:
+            import deltalake
+            import deltalake.exceptions
+        except ImportError as error:
+            raise SinkMisconfigured("the library is not installed; run: pip install 'eventferry[delta]'") from error
+        self._columns = self.options.all_columns()
+        self._extractor = Extractor(self._columns)
+        self._lake = deltalake
+
+    def deliver(self, batch: Batch) -> None:
+        fit, rows = within(self.options.timeout, lambda: self._append(batch)) or (None, None)
+        if fit is not None and rows is not None:
+            count_fit(self, self._columns, fit, rows)
+
+    def was_delivered(self, batch: Batch) -> bool | None:
+        return within(self.options.timeout, lambda: self._look_for(batch))
+
+    def check(self) -> Iterator[str]:
+        """Load the table and compare its columns; nothing is written, so rights to write show at the first delivery."""
+        try:
+            table = self._load(create=False)
+        except SinkMisconfigured as error:
+            if not (self.options.create and isinstance(error.__cause__, self._lake.exceptions.TableNotFoundError)):
+                raise
+            yield f"{self.options.url} is not there yet; the first delivery makes it"
+            return
+        yield f"{self.options.url} can be read, version {table.version()}"
+        fit = self._fit(table)
+        more = f"; the first delivery adds {', '.join(fit.added)}" if fit.added else ""
+        yield f"the table takes the columns {', '.join([*fit.written, EVENT, BATCH_ID])}{more}"
+
+    def close(self) -> None:
+        self._lake = None
+
+    def _append(self, batch: Batch) -> tuple[Fit, Rows] | None:
+        """Append the batch; None where it is there already."""
+        table = self._load(create=self.options.create)
+        if self._has(table, batch):
+            return None
+        fit = self._fit(table)
+        rows = self._extractor.extract(batch.body)
+        data = table_from(batch.body, rows, self._columns, batch.id).drop_columns(list(fit.discarded)).combine_chunks()
+        if self.options.partition == "day":
+            data = add_day(data)
+        commit = self._lake.CommitProperties(
+            app_transactions=[self._lake.Transaction(app_id=batch.id, version=1)],
+            # A commit that meets another one is tried again by the daemon, which looks for the batch first.
+            max_commit_retries=0,
+        )
+        try:
+            self._lake.write_deltalake(
+                table, data, mode="append", schema_mode="merge" if fit.added else None, commit_properties=commit
+            )
+        except Exception as error:
+            raise self._meaning(error, reads=False) from None
+        return fit, rows
+
+    def _look_for(self, batch: Batch) -> bool | None:
+        try:
+            return self._has(self._load(create=False), batch)
+        except SinkMisconfigured as error:
+            if isinstance(error.__cause__, self._lake.exceptions.TableNotFoundError):
+                return False
+            raise
+
+    def _load(self, *, create: bool) -> Any:
+        missing = self._lake.exceptions.TableNotFoundError
+        try:
+            return self._lake.DeltaTable(self.options.url, storage_options=self._storage())
+        except missing as error:
+            if not create:
+                raise SinkMisconfigured(
+                    f"{self.options.url} is no Delta table; set create = true, or make one with {self._names()}"
+                ) from error
+        except Exception as error:
+            raise self._meaning(error, reads=True) from None
+        return self._create()
+
+    def _create(self) -> Any:
+        import pyarrow as pa
+
+        schema = schema_of(self._columns)
+        by_day = self.options.partition == "day"
+        if by_day:
+            schema = schema.append(pa.field(EVENT_DATE, pa.date32()))
+        try:
+            return self._lake.DeltaTable.create(
+                self.options.url,
+                schema,
+                mode="ignore",
+                partition_by=[EVENT_DATE] if by_day else None,
+                configuration={"delta.setTransactionRetentionDuration": REMEMBERED},
+                storage_options=self._storage(),
+            )
+        except Exception as error:
+            raise self._meaning(error, reads=False) from None
+
+    def _has(self, table: Any, batch: Batch) -> bool:
+        return table.transaction_version(batch.id) is not None
+
+    def _fit(self, table: Any) -> Fit:
+        import pyarrow as pa
+
+        there = {field.name.casefold(): str(field.type) for field in pa.schema(table.schema())}
+        wanted = {field.name: str(field.type) for field in schema_of(self._columns)}
+        by_day = EVENT_DATE in there
+        if by_day != (self.options.partition == "day"):
+            raise SinkMisconfigured(
+                f"{self.options.url} {'has' if by_day else 'has no'} column {EVENT_DATE}; set partition ="
+                f' "{"day" if by_day else "none"}", or use another table'
+            )
+        return fit_columns(
+            wanted,
+            there,
+            self.options.schema_contract,
+            f"the table {self.options.url}",
+            lambda name, type: f"ALTER TABLE delta.`{self.options.url}` ADD COLUMN {name} ({type})",
+        )
+
+    def _names(self) -> str:
+        return ", ".join(f"{field.name} ({field.type})" for field in schema_of(self._columns))
+
+    def _storage(self) -> dict[str, str]:
+        seconds = f"{self.options.timeout:g}s"
+        ours = {"timeout": seconds, "connect_timeout": seconds, "max_retries": "0", "retry_timeout": seconds}
+        if self.options.url.startswith("s3"):
+            # Two commits of one version: the second must fail, which a plain put would not.
+            ours["aws_conditional_put"] = "etag"
+        return ours | {name: value.get_secret_value() for name, value in self.options.storage.items()}
+
+    def _secrets(self) -> Iterator[str]:
+        for value in self.options.storage.values():
+            if len(value.get_secret_value()) >= 4:
+                yield value.get_secret_value()
+
+    def _meaning(self, error: Exception, *, reads: bool) -> SinkError:
+        errors, url = self._lake.exceptions, self.options.url
+        if isinstance(error, SinkError):
+            return error
+        said = f"{url}: {clean(error, self._secrets())}"
+        if isinstance(error, errors.CommitFailedError):
+            return SinkUnavailable(f"{said}; another writer was faster", untouched=True)
+        if isinstance(error, errors.DeltaProtocolError | errors.SchemaMismatchError):
+            return SinkMisconfigured(f"{said}; use a table that this version of deltalake can write")
+        if isinstance(error, MemoryError):
+            return BatchTooLarge(f"{url}: the batch needs more memory than there is")
+        if is_refusal(said):
+            return SinkMisconfigured(f"{said}; mend `url` or `storage`, or what the store allows")
+        return SinkUnavailable(said, untouched=reads or is_unreached(said))

@@ -1,0 +1,1 @@
+"""Sink type `elasticsearch`: an index or data stream of Elasticsearch or OpenSearch."""

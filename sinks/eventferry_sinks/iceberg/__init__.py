@@ -1,0 +1,1 @@
+"""Sink type `iceberg`: an Apache Iceberg table."""

@@ -1,0 +1,1 @@
+"""Sink type `kafka`: a topic."""

@@ -1,0 +1,1 @@
+"""Sink type `postgres`: a table in a PostgreSQL database."""

@@ -1,0 +1,186 @@
+"""The table of events and the books beside it: what they should be, what they are, and the statements between."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from eventferry.sink import SinkMisconfigured
+from eventferry.sink.books import BATCH_COLUMNS, BATCHES, PART_COLUMNS, PARTS
+from eventferry.sink.columns import BATCH_ID, EVENT, Column, Contract, Type
+
+EventType = Literal["jsonb", "json", "text"]
+
+TYPES: Mapping[Type, str] = {
+    "text": "text",
+    "integer": "bigint",
+    "number": "double precision",
+    "boolean": "boolean",
+    "timestamp": "timestamp with time zone",
+    "json": "jsonb",
+}
+# What a table that somebody else made may have instead, without a value that is cut, rounded or refused.
+_AS_GOOD = {
+    "text": ("character varying",),
+    "bigint": ("numeric",),
+    "double precision": ("numeric",),
+    "timestamp with time zone": ("timestamp without time zone",),
+}
+_BATCH_IDS = ("text", "character varying", "character(32)", "uuid")
+_BOOK_TYPES = {"id": "text", "name": "text", "text": "text", "integer": "bigint"}
+
+
+def quoted(*names: str) -> str:
+    """An SQL identifier, of schema and table where two names are given."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """The table as it is configured."""
+
+    schema: str
+    name: str
+    columns: Mapping[str, Column]
+    event_as: EventType
+    contract: Contract
+    unique: str | None = None  # the column whose values are there only once
+
+    @property
+    def sql_name(self) -> str:
+        return quoted(self.schema, self.name)
+
+    @property
+    def said(self) -> str:
+        """The table as people and the books name it."""
+        return f"{self.schema}.{self.name}"
+
+    def types(self) -> dict[str, str]:
+        """Column → SQL type, in the order of the table."""
+        json = "jsonb" if self.event_as == "jsonb" else "json"
+        columns = {name: json if each.type == "json" else TYPES[each.type] for name, each in self.columns.items()}
+        return {**columns, EVENT: self.event_as, BATCH_ID: "text"}
+
+    def create_statement(self) -> str:
+        body = ", ".join(f"{quoted(name)} {type}" for name, type in self.types().items())
+        unique = f", UNIQUE ({quoted(self.unique)})" if self.unique else ""
+        return f"CREATE TABLE {self.sql_name} ({body}{unique})"
+
+    def add_statement(self, names: list[str]) -> str:
+        types = self.types()
+        return f"ALTER TABLE {self.sql_name} " + ", ".join(f"ADD COLUMN {quoted(n)} {types[n]}" for n in names)
+
+    def unique_statement(self) -> str:
+        return f"CREATE UNIQUE INDEX CONCURRENTLY ON {self.sql_name} ({quoted(self.unique or '')})"
+
+    def remedies(self, user: str) -> dict[str, str]:
+        """What a person may do about a refusal of the server, by SQLSTATE."""
+        grantee, schema = quoted(user), quoted(self.schema)
+        books = ", ".join(quoted(self.schema, each) for each in (BATCHES, PARTS))
+        return {
+            "42501": (
+                f"let a superuser run: GRANT USAGE, CREATE ON SCHEMA {schema} TO {grantee};"
+                f" GRANT SELECT, INSERT, DELETE ON {self.sql_name} TO {grantee};"
+                f" GRANT SELECT, INSERT, UPDATE, DELETE ON {books} TO {grantee} (each where it exists)"
+            ),
+            "3F000": f"create the schema: CREATE SCHEMA {schema} AUTHORIZATION {grantee}",
+            "42P10": f"`unique_event_id` needs a unique index: {self.unique_statement()}",
+            "57014": "it took too long: raise `timeout`, or lower `batch.max_bytes`",
+            "55P03": "somebody holds a lock on the table",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What has to be done to the table before events go into it."""
+
+    create: bool = False
+    add: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        return self.create or bool(self.add)
+
+
+def plan(design: Design, there: Mapping[str, str], where: str, *, create: bool) -> Plan:
+    """Compare the table (column → type; empty: there is none) with its design. Raises SinkMisconfigured."""
+    if not there:
+        if not create:
+            raise SinkMisconfigured(
+                f"{where}: there is no table {design.said}; run: {design.create_statement()}, or set create = true"
+            )
+        return Plan(create=True)
+    folded = {name.casefold(): name for name in there}
+    lacking = []
+    for name, type in design.types().items():
+        if name in there:
+            _check_type(design, name, type, there[name], where)
+        elif name.casefold() in folded:
+            raise SinkMisconfigured(
+                f"{where}: table {design.said} has a column {folded[name.casefold()]!r}, which differs from {name!r} in"
+                " case only; configure the name that it has"
+            )
+        else:
+            lacking.append(name)
+    if not lacking:
+        return Plan()
+    if design.contract == "evolve":
+        return Plan(add=tuple(lacking))
+    needed = [name for name in lacking if design.contract == "freeze" or name in (EVENT, BATCH_ID, design.unique)]
+    if needed:
+        raise SinkMisconfigured(
+            f"{where}: table {design.said} lacks {_list(needed)}, and schema_contract is {design.contract!r};"
+            f" run: {design.add_statement(needed)}"
+        )
+    return Plan(leave_out=tuple(lacking))
+
+
+def _check_type(design: Design, name: str, wanted: str, present: str, where: str) -> None:
+    fitting = _BATCH_IDS if name == BATCH_ID else (wanted, *_AS_GOOD.get(wanted, ()))
+    if present in fitting:
+        return
+    if name == EVENT and present in ("jsonb", "json", "text"):
+        remedy = f"set event_as = {present!r}"
+    else:
+        remedy = "configure another name or type for it, or another table"
+    raise SinkMisconfigured(
+        f"{where}: column {name!r} of table {design.said} is {present}, but {wanted} is configured; {remedy}"
+    )
+
+
+def _list(names: list[str]) -> str:
+    return ("the column " if len(names) == 1 else "the columns ") + ", ".join(map(repr, names))
+
+
+def book_statements(schema: str) -> list[str]:
+    """The statements that make the books where they are missing."""
+    batches, parts = (quoted(schema, each) for each in (BATCHES, PARTS))
+    return [
+        f"CREATE TABLE IF NOT EXISTS {batches} ({_typed(BATCH_COLUMNS)}, PRIMARY KEY (table_name, batch_id))",
+        f"CREATE TABLE IF NOT EXISTS {parts} ({_typed(PART_COLUMNS)})",
+        f"CREATE INDEX IF NOT EXISTS {quoted(PARTS + '_content')} ON {parts} (content)",
+        f"CREATE INDEX IF NOT EXISTS {quoted(PARTS + '_batch')} ON {parts} (batch_id)",
+    ]
+
+
+def _typed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{quoted(name)} {_BOOK_TYPES[kind]} NOT NULL" for name, kind in columns.items())
+
+
+def columns_there(cursor: Any, schema: str, name: str) -> dict[str, str]:
+    """Column → SQL type of a table; empty where there is no such table."""
+    cursor.execute(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        [quoted(schema, name)],
+    )
+    return dict(cursor.fetchall())
+
+
+def books_there(cursor: Any, schema: str) -> bool:
+    """Whether both tables of the books are there."""
+    cursor.execute(
+        "SELECT to_regclass(%s) IS NOT NULL AND to_regclass(%s) IS NOT NULL",
+        [quoted(schema, BATCHES), quoted(schema, PARTS)],
+    )
+    return bool(cursor.fetchall()[0][0])

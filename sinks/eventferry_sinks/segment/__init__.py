@@ -1,0 +1,1 @@
+"""Sink type `segment`: calls of Segment's tracking API."""

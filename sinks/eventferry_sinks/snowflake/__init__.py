@@ -1,0 +1,1 @@
+"""Sink type `snowflake`: a table in Snowflake."""
