@@ -94,7 +94,7 @@ bench-exports: .venv/installed ## measure a million events exported, counted by 
 .PHONY: lock
 lock: ## pin every dependency anew (needs uv); LOCK_ARGS=--upgrade for newer versions
 	$(call compile,dev,--extra dev)
-	$(call compile,full,--extra s3 --extra duckdb --extra notify --extra parquet --extra api -c requirements/dev.txt)
+	$(call compile,full,--extra s3 --extra gcs --extra azure --extra duckdb --extra postgres --extra mysql --extra notify --extra parquet --extra api -c requirements/dev.txt)
 	$(call compile,demo,--extra demo -c requirements/dev.txt)
 	$(call compile,core,-c requirements/dev.txt)
 	$(call compile,snowflake,--extra snowflake -c requirements/dev.txt requirements/snowflake.in)

@@ -34,6 +34,7 @@ class LogSegment:
     flags: int
     holes: Holes
     appended_ms: int
+    size: int = 0  # stored bytes of the object
 
 
 class FoundSegment(Protocol):
@@ -113,7 +114,7 @@ _HOLES = list(LogSegment.__slots__).index("holes")
 _SELECT = sa.select(
     _s.position, _s.source_id, _s.object_id, _o.key, _o.version, _o.digest.label("object_digest"),
     _s.start, _s.end, _s.first_line, _s.lines, _s.events,
-    _s.time_min, _s.time_max, _s.digest, _s.flags, _s.holes, _s.appended_ms,
+    _s.time_min, _s.time_max, _s.digest, _s.flags, _s.holes, _s.appended_ms, _o.size,
 ).join_from(t.segments, t.objects, _s.object_id == _o.id)  # fmt: skip
 
 

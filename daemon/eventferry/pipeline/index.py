@@ -19,6 +19,9 @@ from eventferry.pipeline.source import Source
 # Files travel to a worker in packs: a pack is one task and one commit, so that tiny files cost neither.
 PACK_BYTES = 1024 * 1024
 PACK_FILES = 100
+# Over a network a worker fetches the files of its pack many at once: then packs are larger, as far as there is room
+# for what all workers together have fetched and not yet scanned.
+FETCHED_BYTES = 16 * 1024 * 1024
 # A worker that dies three times on the same file takes the file into quarantine, not the daemon down.
 MAX_KILLS = 3
 # A death of the daemon itself says little about the file that it was reading: power cuts and people kill daemons, too.
@@ -56,7 +59,7 @@ class Indexer:
     def __init__(self, ledger: Ledger, make_executor: Callable[[], Executor], width: int) -> None:
         self._ledger = ledger
         self._make = make_executor
-        self._width = max(1, width) * 2  # packs under way: one at work and one waiting for each process
+        self._processes = max(1, width)
         self._executor: Executor | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -72,10 +75,11 @@ class Indexer:
         for row in due:
             if row.attempts >= MAX_INTERRUPTIONS:
                 self._commit(source, self._items(source, [row]), [_killed(row.attempts)], totals)
-        packs = _packs(row for row in due if not row.attempts)
+        room = self._room(source)
+        packs = _packs((row for row in due if not row.attempts), max(room, PACK_BYTES))
         try:
             for pack, outcomes in itertools.chain(
-                self._scan(source, suspects, 1), self._scan(source, packs, self._width)
+                self._scan(source, suspects, 1), self._scan(source, packs, 2 * self._processes)
             ):
                 self._commit(source, pack, outcomes, totals)
                 progress(totals)
@@ -120,13 +124,18 @@ class Indexer:
     def _items(self, source: Source, rows: list[ObjectRow]) -> list[ScanItem]:
         with self._ledger.read() as tx:
             before = objects.indexed_before(tx, source.id, rows)
-        return [_item(source, row, before.get(row.key, [])) for row in rows]
+        room = self._room(source)
+        return [_item(source, row, before.get(row.key, []), room) for row in rows]
+
+    def _room(self, source: Source) -> int:
+        """How many bytes one worker may have fetched ahead; 0 where nothing is fetched so."""
+        return FETCHED_BYTES // self._processes if source.reads > 1 else 0
 
     def use(self, make_executor: Callable[[], Executor], width: int) -> None:
         """Scan on executors of another kind from the next pack on; those under way end where they are."""
         with self._lock:
             retired, self._executor = self._executor, None
-            self._make, self._width = make_executor, max(1, width) * 2
+            self._make, self._processes = make_executor, max(1, width)
         if retired is not None:
             retired.shutdown(wait=False)
 
@@ -215,7 +224,7 @@ def _indexed(judged: Iterable[tuple[ObjectRow, Outcome, Decision]]) -> list[tupl
     ]
 
 
-def _item(source: Source, row: ObjectRow, before: Sequence[tuple[int, str]]) -> ScanItem:
+def _item(source: Source, row: ObjectRow, before: Sequence[tuple[int, str]], room: int) -> ScanItem:
     settings = source.settings
     limits = ScanLimits(max_line_bytes=settings.max_line, max_bytes=settings.max_size, max_ratio=settings.max_ratio)
     spec = ScanSpec(
@@ -226,16 +235,19 @@ def _item(source: Source, row: ObjectRow, before: Sequence[tuple[int, str]]) -> 
         concatenated=settings.concatenated,
         limits=limits,
         known=Known(*before[-1]) if before and before[-1][0] else None,  # an empty file only grows
+        size=row.size,
+        reads=source.reads,
+        room=room,
     )
     return ScanItem(row, spec, frozenset(digest for _, digest in before))
 
 
-def _packs(rows: Iterable[ObjectRow]) -> Iterator[list[ObjectRow]]:
-    """Pure: objects in packs of about PACK_BYTES stored bytes, in order."""
+def _packs(rows: Iterable[ObjectRow], pack_bytes: int) -> Iterator[list[ObjectRow]]:
+    """Pure: objects in packs of about so many stored bytes, in order."""
     pack: list[ObjectRow] = []
     size = 0
     for row in rows:
-        if pack and (size + row.size > PACK_BYTES or len(pack) >= PACK_FILES):
+        if pack and (size + row.size > pack_bytes or len(pack) >= PACK_FILES):
             yield pack
             pack, size = [], 0
         pack.append(row)

@@ -1,15 +1,20 @@
 """Reading segments back: one forward pass over each object, every range checked against its digest."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 import xxhash
 
 from eventferry.errors import ObjectChanged, ObjectReplaced, StoreError, UnreadableObject
 from eventferry.store import Store
+from eventferry.store.ahead import Opener, ReadAhead, Room
 from eventferry.store.opening import StreamLimits, open_stream
 
 SKIP_BYTES = 1024 * 1024
+# What all deliveries of this process together may have fetched ahead, and one of them at most.
+ROOM = Room(8 * 1024 * 1024)
+LOOK_AHEAD = 64  # segments
 
 
 class Readable(Protocol):
@@ -54,10 +59,14 @@ SegmentT = TypeVar("SegmentT", bound=ReadSegment)
 class SegmentReader(Generic[SegmentT]):
     """Reads segments of one source; consecutive ones of an object come out of one open stream."""
 
-    def __init__(self, source: ReadSource, newest: Callable[[SegmentT], str | None] = lambda _: None) -> None:
+    def __init__(
+        self, source: ReadSource, newest: Callable[[SegmentT], str | None] = lambda _: None, reads: int = 1
+    ) -> None:
+        """`reads`: how many small objects `foresee` has fetched at once."""
         self._source = source
+        self._reads = reads
         self._newest = newest
-        self._store: Store | None = None
+        self._ahead = ReadAhead(source.open, reads, ROOM)
         self._stream: Readable | None = None
         self._is_later = False  # the stream is of a later version than the segments'
         self._object_id = 0
@@ -103,18 +112,16 @@ class SegmentReader(Generic[SegmentT]):
     def _reopen(self, segment: SegmentT) -> None:
         if self._stream is not None:
             self._stream.close()
-        if self._store is None:
-            self._store = self._source.open()
         limits = self._source.limits
         self._is_later = False
         try:
-            self._stream = self._open(self._store, segment, segment.version, limits)
+            self._stream = self._open(segment, segment.version, limits)
         except ObjectChanged:
             # Touched, restored or appended to since: the segment's digest proves whether its bytes are still there.
             version = self._newest(segment)
             if version in (None, segment.version):
                 raise
-            self._stream = self._open(self._store, segment, version, limits)
+            self._stream = self._open(segment, version, limits)
             self._is_later = True
         self._object_id, self._at = segment.object_id, 0
 
@@ -125,9 +132,8 @@ class SegmentReader(Generic[SegmentT]):
         """Let go of the stream and the store; the next read opens them again."""
         if self._stream is not None:
             self._stream.close()
-        if self._store is not None:
-            self._store.close()
-        self._stream = self._store = None
+        self._ahead.close()
+        self._stream = None
         self._last = (0, b"")
 
 

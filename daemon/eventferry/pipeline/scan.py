@@ -10,6 +10,7 @@ from eventferry.errors import ObjectChanged, ObjectGone, StoreError, UnreadableO
 from eventferry.pipeline.lines import BadLine, LineReader, Segment, Tally
 from eventferry.pipeline.times import DEFAULT_TIMES, TimeDecoder, time_decoder
 from eventferry.store import StoreSpec, open_store
+from eventferry.store.ahead import Opener, ReadAhead, Room
 from eventferry.store.opening import StreamLimits, open_stream
 
 __all__ = [
@@ -66,6 +67,9 @@ class ScanSpec:
     concatenated: bool = False  # JSON objects without newlines between them
     limits: ScanLimits = ScanLimits()
     known: Known | None = None
+    size: int = 0  # stored bytes
+    reads: int = 1  # how many objects of a pack are fetched at once
+    room: int = 0  # bytes that those fetched and not yet scanned may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +100,29 @@ class ScanFailure:
 
 def scan(spec: ScanSpec) -> ScanResult | ScanFailure:
     """Scan one object of a store. What is wrong with the object or the store is returned, never raised."""
+    return scan_pack([spec])[0]
+
+
+def scan_pack(specs: Sequence[ScanSpec]) -> list[ScanResult | ScanFailure]:
+    """Scan several objects of one source in one task, so that tiny ones do not cost one each."""
+    if not specs:
+        return []
+    with ReadAhead(lambda: open_store(specs[0].store), specs[0].reads, Room(specs[0].room)) as store:
+        return [_scan_from(_foreseeing(store, specs, at), spec) for at, spec in enumerate(specs)]
+
+
+def _foreseeing(store: ReadAhead, specs: Sequence[ScanSpec], at: int) -> ReadAhead:
+    """The store, told which objects come next; a single one is not worth it."""
+    if len(specs) > 1 and specs[at].reads > 1:
+        all(store.expect(spec.key, spec.version, spec.size) for spec in specs[at : at + 2 * specs[at].reads])
+    return store
+
+
+def _scan_from(store: Opener, spec: ScanSpec) -> ScanResult | ScanFailure:
     limits = StreamLimits(max_bytes=spec.limits.max_bytes, max_ratio=spec.limits.max_ratio)
     try:
-        store = open_store(spec.store)
-        try:
-            with open_stream(store, spec.key, spec.version, concatenated=spec.concatenated, limits=limits) as stream:
-                return scan_stream(stream, spec.times, spec.limits, spec.known)
-        finally:
-            store.close()
+        with open_stream(store, spec.key, spec.version, concatenated=spec.concatenated, limits=limits) as stream:
+            return scan_stream(stream, spec.times, spec.limits, spec.known)
     except UnreadableObject as error:
         return ScanFailure("unreadable", error.reason, error.offset)
     except ObjectGone as error:
@@ -112,11 +131,6 @@ def scan(spec: ScanSpec) -> ScanResult | ScanFailure:
         return ScanFailure("changed", str(error))
     except (StoreError, OSError) as error:
         return ScanFailure("unavailable", str(error) or type(error).__name__)
-
-
-def scan_pack(specs: Sequence[ScanSpec]) -> list[ScanResult | ScanFailure]:
-    """Scan several objects in one task, so that tiny ones do not cost one each."""
-    return [scan(spec) for spec in specs]
 
 
 def scan_stream(

@@ -30,6 +30,11 @@ class Source:
         return open_store(self.spec)
 
     @property
+    def reads(self) -> int:
+        """How many of its objects are fetched at once: one where no network lies between."""
+        return self.settings.reads if self.spec.is_remote else 1
+
+    @property
     def limits(self) -> StreamLimits:
         """How far one of its objects may expand."""
         return StreamLimits(max_bytes=self.settings.max_size, max_ratio=self.settings.max_ratio)

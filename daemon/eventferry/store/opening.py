@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventferry.errors import UnreadableObject
-from eventferry.store.base import ObjectReader, Store
+from eventferry.store.ahead import Opener
+from eventferry.store.base import ObjectReader
 from eventferry.store.compression import HEAD, Format, FramesReader, format_named, format_of
 from eventferry.store.concatenated import SeparatedReader
 
@@ -25,7 +26,7 @@ _UNLIMITED = StreamLimits()
 
 
 def open_stream(
-    store: Store, key: str, version: str, *, concatenated: bool = False, limits: StreamLimits = _UNLIMITED
+    store: Opener, key: str, version: str, *, concatenated: bool = False, limits: StreamLimits = _UNLIMITED
 ) -> "ObjectStream | SeparatedReader":
     """The decompressed bytes of an object: gzip, zstd, bzip2, xz by their first bytes, else as stored.
 

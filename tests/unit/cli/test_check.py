@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from eventferry import app
 from eventferry.cli.program import program
 from eventferry.service.reload import digest_of, note_loaded
-from eventferry.sink import Guarantee, SinkMisconfigured
+from eventferry.sink import Batch, Guarantee, Sink, SinkMisconfigured, SinkOptions
 
 
 def test_a_good_installation_passes_every_step(site: Site) -> None:
@@ -234,21 +234,41 @@ def test_a_source_that_a_sink_takes_for_the_first_time(used: Site) -> None:
     )
 
 
-def http(site: Site, url: str) -> None:
-    site.configure("none", more=f'[[sinks]]\nname = "bi"\ntype = "http"\nurl = "{url}"\n')
+class UrlOptions(SinkOptions):
+    url: str
 
 
-def test_a_dead_receiver_is_found(site: Site) -> None:
-    """Opening an http sink sends nothing, so the check connects by itself; a live one is said to answer, no more."""
+class Posting(Sink[UrlOptions]):
+    """A third party's: it has a url, and no steps."""
+
+    Options = UrlOptions
+
+    def deliver(self, batch: Batch) -> None:
+        """Never called here."""
+
+
+def sink_of(site: Site, type: str, url: str) -> None:
+    site.configure("none", more=f'[[sinks]]\nname = "bi"\ntype = "{type}"\nurl = "{url}"\n')
+
+
+@pytest.mark.parametrize(
+    ("type", "said", "asked"),
+    [
+        ("http", "answers; what it says to events is known after the first batch", {"OPTIONS"}),
+        ("tests.unit.cli.test_check:Posting", "accepts connections; no event was sent", set()),
+    ],
+)
+def test_a_dead_receiver_is_found(site: Site, type: str, said: str, asked: set[str]) -> None:
+    """Opening sends nothing, so a type without steps of its own is connected to; a live receiver gets no event."""
     with http_receiver() as receiver:
-        http(site, receiver.url)
+        sink_of(site, type, receiver.url)
         shown = site.run("check")
         assert shown.exit_code == 0, shown.output
-        assert "accepts connections; no event was sent" in shown.output
-        assert receiver.requests == []
+        assert said in shown.output
+        assert {each.method for each in receiver.requests} == asked
     shown = site.run("check")
     assert shown.exit_code == 1, shown.output
-    assert "cannot be reached: Connection refused" in shown.output
+    assert "onnection refused" in shown.output
 
 
 def take_events(ndjson: str) -> None:

@@ -11,6 +11,7 @@ from eventferry.config import Config, ExecutionConfig, SinkConfig, SourceConfig,
 from eventferry.config.alerts import AlertsConfig, ChannelConfig
 from eventferry.config.pull import ScheduleConfig
 from eventferry.config.template import example_text
+from eventferry.sink.registry import installed, load_sink_type
 
 INITIAL = initial_text()
 EXAMPLE = example_text()
