@@ -29,6 +29,10 @@ help: ## this list
 demo: .venv-demo/installed ## carry a sample store to two sinks and check the books; DEMO_EVENTS=1000000 for more
 	@.venv-demo/bin/python demo/run.py $(if $(DEMO_EVENTS),--events $(DEMO_EVENTS))
 
+.PHONY: demo-warehouse
+demo-warehouse: .venv-demo/warehouse ## carry the sample store into a PostgreSQL and ask it three questions
+	@.venv-demo/bin/python demo/warehouse.py $(if $(DEMO_EVENTS),--events $(DEMO_EVENTS)) $(ARGS)
+
 .PHONY: install
 install: ## put it into PREFIX=/opt/eventferry, for a service; as root
 	$(call make_environment,$(PREFIX)/venv,$(WITH),.)
@@ -45,7 +49,7 @@ test-pull: .venv/installed ## the pull side as a whole: server, dialects, export
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "pull and not faults" $(ARGS)
 
 .PHONY: test-servers
-test-servers: .venv/installed ## sinks and stores against servers that pip does not bring (MariaDB, ClickHouse, Azurite, …)
+test-servers: .venv/installed .venv-chdb/installed ## sinks and stores against servers that pip does not bring (MariaDB, ClickHouse, Azurite, …)
 	$(PYTEST) -n $(WORKERS) --dist loadfile -m "servers and not faults" --ignore tests/contract/test_snowflake.py $(ARGS)
 	$(MAKE) test-snowflake
 
@@ -96,17 +100,19 @@ lock: ## pin every dependency anew (needs uv); LOCK_ARGS=--upgrade for newer ver
 	$(call compile,dev,--extra dev)
 	$(call compile,full,--extra s3 --extra gcs --extra azure --extra duckdb --extra postgres --extra mysql --extra notify --extra parquet --extra api -c requirements/dev.txt)
 	$(call compile,demo,--extra demo -c requirements/dev.txt)
+	$(call compile,warehouse,--extra warehouse -c requirements/dev.txt)
 	$(call compile,core,-c requirements/dev.txt)
 	$(call compile,snowflake,--extra snowflake -c requirements/dev.txt requirements/snowflake.in)
+	$(call pin,chdb,-c requirements/dev.txt requirements/chdb.in)
 
 # Nothing of this machine's own configuration gets into the files.
-compile = $(UV) --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	--no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements/$(1).txt \
-	$(2) pyproject.toml requirements/build.in
+pin = $(UV) --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements/$(1).txt $(2)
+compile = $(call pin,$(1),$(2) pyproject.toml requirements/build.in)
 
 .PHONY: clean
 clean: ## remove environments, caches, what the demo and the benchmark wrote
-	rm -rf .venv .venv-demo .venv-snowflake demo-data bench-data bench/results dist build .hypothesis
+	rm -rf .venv .venv-demo .venv-snowflake .venv-chdb demo-data demo-warehouse-data bench-data bench/results dist build .hypothesis
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -119,8 +125,17 @@ clean: ## remove environments, caches, what the demo and the benchmark wrote
 	$(call make_environment,.venv-demo,demo,--editable .)
 	@touch $@
 
+.venv-demo/warehouse: requirements/warehouse.txt pyproject.toml
+	$(call make_environment,.venv-demo,warehouse,--editable .)
+	@touch $@
+
 .venv-snowflake/installed: requirements/snowflake.txt pyproject.toml
 	$(call make_environment,.venv-snowflake,snowflake,--editable .)
+	@touch $@
+
+# ClickHouse's engine as a library, for tests/chdb_front.py: 800 MB that nothing of eventferry imports.
+.venv-chdb/installed: requirements/chdb.txt
+	$(call make_environment,.venv-chdb,chdb)
 	@touch $@
 
 # Whatever pip is configured to look at on this machine: it may install only what has the hashes in the lock file.
@@ -130,5 +145,5 @@ define make_environment
 	@echo "Installing into $(1), once ($$($(PYTHON) --version)) …"
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/$(2).txt
-	@$(1)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation $(3)
+	$(if $(3),@$(1)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation $(3))
 endef

@@ -1,7 +1,7 @@
 """The http sink against a bare client loop: python bench/http_sink.py [--short] [--rounds N] [--json FILE].
 
 Both post the same bodies to the same receiver, a process of its own on loopback that reads and answers, over HTTP and
-HTTPS with a verified certificate. The loop is a kept session of requests and nothing else. They take turns body by body;
+HTTPS with a verified certificate. The loop is a kept session of requests, nothing else. They take turns body by body;
 judged is the median time of the loop ÷ the median time of the sink, over some rounds. Exit 1 where a promise is missed.
 """
 

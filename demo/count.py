@@ -35,6 +35,12 @@ def count_store(root: Path) -> dict[str, Any]:
     return {**total, **_sum_up(events)}
 
 
+def read_events(root: Path) -> Iterator[bytes]:
+    """The lines of all readable files that are events."""
+    for path in sorted(path for path in root.rglob("*.gz") if not path.name.startswith(".")):
+        yield from (line for line in _split(_unpack(path.read_bytes()) or b"") if _is_event(line))
+
+
 def count_files(root: Path) -> dict[str, Any]:
     """Every line of every NDJSON file below a directory."""
     files = sorted(path for path in root.rglob("*.ndjson") if path.is_file())

@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-
 from tests.servers import running
 
 MACHINES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name), reverse=True)
@@ -88,8 +87,11 @@ def machine_programs() -> Path:
 
 
 @contextmanager
-def postgres_server(programs: Path, **settings: str) -> Iterator[PostgresServer]:
-    """A new server from the programs in a directory, gone with the block; `settings` as in postgresql.conf."""
+def postgres_server(programs: Path, certificate: bytes | None = None, **settings: str) -> Iterator[PostgresServer]:
+    """A new server from the programs in a directory, gone with the block; `settings` as in postgresql.conf.
+
+    With a `certificate` (key and chain, PEM) it speaks TLS over TCP.
+    """
     root = Path(tempfile.mkdtemp(prefix="pg-"))  # short: the path of a unix socket has at most 107 bytes
     try:
         owner = _give_away(root)
@@ -103,6 +105,9 @@ def postgres_server(programs: Path, **settings: str) -> Iterator[PostgresServer]
         port = _free_port()
         chosen = {**_SETTINGS, **settings, "listen_addresses": "127.0.0.1", "port": str(port)}
         chosen["unix_socket_directories"] = str(root)
+        if certificate is not None:
+            chosen |= {"ssl": "on", "ssl_cert_file": "server.pem", "ssl_key_file": "server.pem"}
+            _put_key(data / "server.pem", certificate)
         flags = [each for name, value in chosen.items() for each in ("-c", f"{name}={value}")]
         command = [*map(str, owner), str(programs / "postgres"), "-D", str(data), *flags]
         with running(command, ready=r"(database system is ready to accept connections)"):
@@ -127,6 +132,13 @@ def _give_away(root: Path) -> list[str]:
     os.chown(root, user.pw_uid, user.pw_gid)
     root.chmod(0o755)
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
+
+
+def _put_key(path: Path, key: bytes) -> None:
+    path.write_bytes(key)
+    path.chmod(0o600)
+    owner = path.parent.stat()
+    os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _reachable(programs: Path, root: Path, owner: list[str]) -> Path:

@@ -62,9 +62,8 @@ def receiving(answer: Callable[[Request], Answer] | None = None, wrap=None) -> I
         disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            raw = self.rfile.read(length)
-            if len(raw) < length:  # its sender died in the middle: no server takes that for a request
+            raw = self._read_body()
+            if raw is None:  # its sender died in the middle: no server takes that for a request
                 self.close_connection = True
                 return
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -77,6 +76,22 @@ def receiving(answer: Callable[[Request], Answer] | None = None, wrap=None) -> I
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
+
+        def _read_body(self) -> bytes | None:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                length = int(self.headers.get("Content-Length", 0))
+                raw = self.rfile.read(length)
+                return raw if len(raw) == length else None
+            chunks = []
+            while line := self.rfile.readline():
+                size = int(line, 16)
+                chunk = self.rfile.read(size + 2)
+                if len(chunk) < size + 2:
+                    return None
+                chunks.append(chunk[:-2])
+                if size == 0:
+                    return b"".join(chunks)
+            return None
 
         do_PUT = do_GET = do_POST
 

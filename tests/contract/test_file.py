@@ -10,7 +10,7 @@ import pytest
 from backports import zstd
 
 from eventferry.sink import SinkMisconfigured, SinkUnavailable
-from eventferry.sink.kit import SinkPromises, Target, make_batch, sample_events
+from eventferry.sink.kit import SinkPromises, Target, breaking, make_batch, sample_events
 from eventferry.sink.registry import make_sink
 from eventferry_sinks.file import sink as module
 from eventferry_sinks.file.sink import ATTEMPTS, FileSink
@@ -38,6 +38,20 @@ class TestFile(SinkPromises):
     def healthy(self):
         place = {"path": str(self.tmp_path), "compression": self.compression}
         yield Target(lambda: make_sink("file", "files", place), lambda: _events(self.tmp_path))
+
+    @contextmanager
+    def losing_reply(self):
+        with self.healthy() as target:
+            yield breaking(target, after=True)
+
+    @contextmanager
+    def crashing_before(self):
+        with self.healthy() as target:
+            yield breaking(target, after=False)
+
+    @contextmanager
+    def misconfigured(self):
+        yield Target(lambda: make_sink("file", "files", {"path": str(self.tmp_path / "typo" / "new")}))
 
     @contextmanager
     def refusing(self):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,32 @@ def test_a_third_partys_package_is_listed_and_delivers(installation, tmp_path):
     (delivered,) = folder.iterdir()
     assert [json.loads(line)["n"] for line in delivered.read_text().splitlines()] == [0, 1, 2]
     assert out.read_text() == delivered.read_text()
+
+
+def test_a_third_party_proves_its_type_with_the_kit(installation):
+    """Its contract test is a few lines against the installed package; every promise it can keep is kept."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", PACKAGE / "contract.py"],
+        env={**os.environ, "PYTHONPATH": str(installation)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert int(passed[1]) >= 20, done.stdout
+
+
+def test_a_third_partys_type_is_shown_with_what_it_declares(installation):
+    """`eventferry sinks --json` tells its package, guarantee and counterpart beside ours."""
+    done = subprocess.run(
+        [sys.executable, "-m", "eventferry", "sinks", "--json"],
+        env={**os.environ, "PYTHONPATH": str(installation)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = [each for each in json.loads(done.stdout) if each["type"] == "acme"]
+    assert (found["distribution"], found["version"], found["problem"]) == ("acme-bi", "1.2.3", None)
+    assert (found["guarantee"], found["proved_against"]) == ("effectively once", "a folder")

@@ -15,7 +15,8 @@ _REMEDIES = {
     "InvalidAuthenticationInfo": "the key or token is not accepted; mend account_key, sas_token or the identity",
     "NoAuthenticationInformation": "the container is not public; set account_key, sas_token or an identity",
     "PublicAccessNotPermitted": "the account lets nobody in anonymously; set account_key, sas_token or an identity",
-    "AuthorizationFailure": f"access is refused; {_NO_RIGHTS}, and let this machine through the account's firewall",
+    "AuthorizationFailure": f"access is refused; mend account_key or sas_token, if one is set; else {_NO_RIGHTS}, and "
+    "let this machine through the account's firewall",
     "AuthorizationPermissionMismatch": _NO_RIGHTS,
     "AuthorizationServiceMismatch": "the SAS token is not for blobs; make one that is",
     "AuthorizationResourceTypeMismatch": "the SAS token is not for containers and objects; make one that is",

@@ -28,6 +28,7 @@ _BY_CLASS = {
     "ChunkedEncodingError": "the store closed the connection; it is tried again later",
     "ConnectionError": "the store cannot be reached; check endpoint, DNS and the network",
     "TransportError": "the server of tokens cannot be reached; check DNS, the network and the firewall",
+    "ValueError": "the file of credentials is not Google's JSON of a key or an identity; mend credentials_file",
     "FileNotFoundError": "there is no such file of credentials; mend credentials_file",
     "PermissionError": "the service's user cannot read the file of credentials; give it to the group eventferry",
     "DataCorruption": "the bytes that came are not those of the object; it is tried again later",

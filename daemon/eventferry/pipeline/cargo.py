@@ -54,7 +54,9 @@ class Cargo:
     def __init__(self, ledger: Ledger, setup: SinkSetup) -> None:
         self._ledger = ledger
         self.setup = setup
-        self._readers = {source.id: SegmentReader(source, self._newest_version) for source in setup.sources}
+        self._readers = {
+            source.id: SegmentReader(source, self._newest_version, source.reads) for source in setup.sources
+        }
         self._blocked: dict[int, int] = {}  # source id → until when its store is left alone
         self._missed = {source.id for source in setup.sources}  # sources with files that may be missed
         self._turn = 0
@@ -117,7 +119,8 @@ class Cargo:
         start, end = (row.from_position, row.from_byte), (row.to_position, row.to_byte)
         touched: list[LogSegment] = []
         try:
-            material = rebuild(segments, self._noting(source, touched), start, end, transform)
+            foreseen = self._readers[source.id].foresee(segments)
+            material = rebuild(foreseen, self._noting(source, touched), start, end, transform)
         except StoreError as error:
             self._on_store_error(source, touched, error, row)
             return None
@@ -246,7 +249,8 @@ class Cargo:
 
     def _gather(self, source: Source, cursor: Cursor, touched: list[LogSegment]) -> Material | None:
         after, read = (cursor.position, cursor.byte), self._noting(source, touched)
-        return gather(self._segments(source, cursor), read, after, self.setup.transform, self._limits)
+        segments = self._readers[source.id].foresee(self._segments(source, cursor))
+        return gather(segments, read, after, self.setup.transform, self._limits)
 
     def _noting(self, source: Source, touched: list[LogSegment]) -> Callable[[LogSegment], bytes]:
         """Reads segments, and leaves the one that it could not read at the end of `touched`."""

@@ -1,5 +1,6 @@
 """Reading segments back: one forward pass over each object, every range checked against its digest."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
@@ -8,11 +9,11 @@ import xxhash
 
 from eventferry.errors import ObjectChanged, ObjectReplaced, StoreError, UnreadableObject
 from eventferry.store import Store
-from eventferry.store.ahead import Opener, ReadAhead, Room
+from eventferry.store.ahead import ReadAhead, Room
 from eventferry.store.opening import StreamLimits, open_stream
 
 SKIP_BYTES = 1024 * 1024
-# What all deliveries of this process together may have fetched ahead, and one of them at most.
+# What all deliveries of this process together may have fetched ahead. One that is held must not keep all of it.
 ROOM = Room(8 * 1024 * 1024)
 LOOK_AHEAD = 64  # segments
 
@@ -53,7 +54,17 @@ class ReadSegment(Protocol):
     def digest(self) -> str: ...
 
 
+class FarSegment(ReadSegment, Protocol):
+    """What says besides whether its object is worth fetching ahead."""
+
+    @property
+    def events(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+
+
 SegmentT = TypeVar("SegmentT", bound=ReadSegment)
+FarT = TypeVar("FarT", bound=FarSegment)
 
 
 class SegmentReader(Generic[SegmentT]):
@@ -66,7 +77,7 @@ class SegmentReader(Generic[SegmentT]):
         self._source = source
         self._reads = reads
         self._newest = newest
-        self._ahead = ReadAhead(source.open, reads, ROOM)
+        self._ahead = ReadAhead(source.open, reads, ROOM, most=ROOM.size // 4)
         self._stream: Readable | None = None
         self._is_later = False  # the stream is of a later version than the segments'
         self._object_id = 0
@@ -92,6 +103,24 @@ class SegmentReader(Generic[SegmentT]):
             raise self._changed(segment, "its bytes differ from those that were indexed")
         self._last = (segment.position, raw)
         return raw
+
+    def foresee(self: "SegmentReader[FarT]", segments: Iterable[FarT]) -> Iterator[FarT]:
+        """The segments as they are, on their way to `read`; small objects of the next ones are fetched meanwhile."""
+        if self._reads < 2:
+            yield from segments
+            return
+        coming, window = iter(segments), deque[FarT]()
+        window.extend(itertools.islice(coming, LOOK_AHEAD))
+        self._ahead.forget(keep={(segment.key, segment.version) for segment in window})
+        while window:
+            for segment in window:
+                is_open = self._stream is not None and self._object_id == segment.object_id
+                if is_open or not segment.events:  # nothing is read of one without events
+                    continue
+                if not self._ahead.expect(segment.key, segment.version, segment.size):
+                    break
+            yield window.popleft()
+            window.extend(itertools.islice(coming, LOOK_AHEAD - len(window)))
 
     def _changed(self, segment: SegmentT, what: str) -> ObjectChanged:
         return (ObjectReplaced if self._is_later else ObjectChanged)(f"{segment.key}: {what}")
@@ -125,8 +154,8 @@ class SegmentReader(Generic[SegmentT]):
             self._is_later = True
         self._object_id, self._at = segment.object_id, 0
 
-    def _open(self, store: Store, segment: SegmentT, version: str, limits: StreamLimits) -> Readable:
-        return open_stream(store, segment.key, version, concatenated=self._source.concatenated, limits=limits)
+    def _open(self, segment: SegmentT, version: str, limits: StreamLimits) -> Readable:
+        return open_stream(self._ahead, segment.key, version, concatenated=self._source.concatenated, limits=limits)
 
     def close(self) -> None:
         """Let go of the stream and the store; the next read opens them again."""

@@ -71,7 +71,7 @@ def _expected(detail: ErrorDetails) -> str:
 
 def _shown(detail: ErrorDetails, model: type[BaseModel]) -> str:
     value = detail["input"]
-    if not detail["loc"] or _is_secret(detail["loc"][0], model):
+    if not detail["loc"] or _is_secret(detail["loc"], model):
         return ""
     if isinstance(value, bool) or value is None:
         return f"{json.dumps(value)} "
@@ -82,6 +82,14 @@ def _shown(detail: ErrorDetails, model: type[BaseModel]) -> str:
     return f"a {'table' if isinstance(value, dict) else type(value).__name__} "
 
 
-def _is_secret(key: int | str, model: type[BaseModel]) -> bool:
-    field = model.model_fields.get(str(key))
-    return field is None or any(one in (SecretStr, SecretBytes) for one in _arguments(field.annotation))
+def _is_secret(location: tuple[int | str, ...], model: type[BaseModel]) -> bool:
+    """Whether the key, or a table above it, holds a secret or is unknown."""
+    field = model.model_fields.get(str(location[0]))
+    if field is None:
+        return True
+    found = list(_arguments(field.annotation))
+    if any(one in (SecretStr, SecretBytes) for one in found):
+        return True
+    nested = [one for one in found if isinstance(one, type) and issubclass(one, BaseModel)]
+    below = location[1:]
+    return bool(below) and any(str(below[0]) in one.model_fields and _is_secret(below, one) for one in nested)

@@ -133,7 +133,7 @@ class HttpClient:
             headers=dict(headers or {}),
             allow_redirects=False,
             stream=True,
-            timeout=None,  # the watchdog ends it; a timeout of the socket would cost a large body a quarter of its speed
+            timeout=None,  # the watchdog ends it; a timeout of the socket costs a large body a quarter of its speed
         )
         with response:
             raw: Any = response.raw

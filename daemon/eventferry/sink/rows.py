@@ -22,6 +22,7 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
+_ODD = (msgspec.DecodeError, AttributeError, RecursionError)
 _NOTHING = msgspec.Raw(b"null")
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -55,9 +56,7 @@ class Extractor:
         self._paths = list(dict.fromkeys(path for column in self._columns for path in column.path))
         self._steps = [steps_of(path) for path in self._paths]
         self._wanted = [[self._paths.index(path) for path in column.path] for column in self._columns]
-        struct, getters = _compile(self._steps)
-        self._decoder = msgspec.json.Decoder(struct)
-        self._getters = getters
+        self._readers = [_compile(steps) for steps in _apart(self._steps)]
 
     def extract(self, body: bytes) -> Rows:
         """The columns of the events in `body`: one JSON object a line, every line ended by a newline."""
@@ -74,9 +73,12 @@ class Extractor:
     def _fetch(self, chunk: bytes) -> list[list[Any]]:
         """For each path the decoded values of all events."""
         try:
-            events = self._decoder.decode_lines(chunk)
-            return [list(map(getter, events)) for getter in self._getters]
-        except (msgspec.DecodeError, AttributeError):  # somewhere an object is a text, or a number is out of range
+            found: dict[tuple[str, ...], list[Any]] = {}
+            for decoder, getters in self._readers:
+                events = decoder.decode_lines(chunk)
+                found |= {steps: list(map(getter, events)) for steps, getter in getters.items()}
+            return [found[steps] for steps in self._steps]
+        except _ODD:  # somewhere an object is a text, or a number is out of range
             lines = chunk.split(b"\n")[:-1]  # not splitlines: a CR may stand inside a line
             return [[_reach(line, steps) for line in lines] for steps in self._steps]
 
@@ -115,8 +117,21 @@ def _chunks(body: bytes) -> Iterator[bytes]:
         start = end
 
 
-def _compile(paths: Sequence[tuple[str, ...]]) -> tuple[Any, list[Callable[[Any], Any]]]:
-    """A struct type which decodes these paths and skips everything else, and what gets each of them out of it."""
+def _apart(paths: Sequence[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
+    """Groups of paths of which none begins with another: `attributes` as a whole is read beside `attributes.url`."""
+    groups: list[list[tuple[str, ...]]] = []
+    for steps in paths:
+        for group in groups:
+            if not any(steps[: len(each)] == each or each[: len(steps)] == steps for each in group):
+                group.append(steps)
+                break
+        else:
+            groups.append([steps])
+    return groups
+
+
+def _compile(paths: Sequence[tuple[str, ...]]) -> tuple[Any, dict[tuple[str, ...], Callable[[Any], Any]]]:
+    """What decodes these paths and skips everything else, and what gets each of them out of it."""
     tree: dict[str, Any] = {}
     for steps in paths:
         node = tree
@@ -124,8 +139,7 @@ def _compile(paths: Sequence[tuple[str, ...]]) -> tuple[Any, list[Callable[[Any]
             node = node.setdefault(step, {})
     names: dict[tuple[str, ...], str] = {}
     struct = _struct(tree, (), "", names)
-    getters: list[Callable[[Any], Any]] = [attrgetter(names[steps]) for steps in paths]
-    return struct, getters
+    return msgspec.json.Decoder(struct), {steps: attrgetter(names[steps]) for steps in paths}
 
 
 def _struct(tree: dict[str, Any], above: tuple[str, ...], prefix: str, names: dict[tuple[str, ...], str]) -> Any:
@@ -161,11 +175,11 @@ def _raw(line: bytes, steps: Sequence[str]) -> bytes:
 def _reach(line: bytes, steps: Sequence[str]) -> Any:
     try:
         text = _raw(line, steps)
-    except msgspec.DecodeError:  # no JSON: whoever takes the raw event says so
+    except (msgspec.DecodeError, RecursionError):  # no JSON, or too deep: whoever takes the raw event says so
         return None
     try:
         return _any.decode(text)
-    except msgspec.DecodeError:  # a number beyond a double
+    except (msgspec.DecodeError, RecursionError):  # a number beyond a double, or arrays in arrays in arrays
         return math.inf if text[:1] != b"-" else -math.inf
 
 
@@ -176,7 +190,7 @@ def _fast(type: Type, values: list[Any]) -> list[Any] | None:
         if type == "text" or type == "boolean":
             return values
         if type == "number":
-            return values if int not in kinds else None
+            return values if int not in kinds and math.inf not in values and -math.inf not in values else None
         if type == "integer" and _within(values, kinds, _LEAST, _MOST):
             return values
         if type == "timestamp" and _within(values, kinds, _FIRST_MS, _LAST_MS):

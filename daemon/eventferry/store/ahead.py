@@ -6,11 +6,10 @@ the time of one. What is fetched ahead is bounded in bytes; larger objects are s
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Protocol, Self
 
-from eventferry.errors import StoreError
 from eventferry.store.base import ObjectReader, Store
 
 # Stored bytes of the largest object that is fetched ahead: of a larger one the transfer takes longer than the latency.
@@ -76,10 +75,13 @@ class ReadAhead:
     `open` gives the same bytes and raises the same errors as the store itself.
     """
 
-    def __init__(self, open_store: Callable[[], Store], reads: int, room: Room) -> None:
+    def __init__(self, open_store: Callable[[], Store], reads: int, room: Room, most: int | None = None) -> None:
+        """`most`: bytes of the room that this one may take; None: all."""
         self._open_store = open_store
         self._reads = reads
         self._room = room
+        self._most = room.size if most is None else most
+        self._held = 0
         self._store: Store | None = None
         self._fetches: dict[tuple[str, str], _Fetch] = {}
         self._waiting: deque[_Fetch] = deque()
@@ -96,8 +98,9 @@ class ReadAhead:
         """This one will be opened, and after those named before; False where there is no room for it yet."""
         if (key, version) in self._fetches or size > SMALL_BYTES:
             return True
-        if len(self._fetches) >= 2 * self._reads or not self._room.take(size):
+        if len(self._fetches) >= 2 * self._reads or self._held + size > self._most or not self._room.take(size):
             return False
+        self._held += size
         fetch = self._fetches[key, version] = _Fetch(key, version, size)
         with self._lock:
             self._waiting.append(fetch)
@@ -115,22 +118,22 @@ class ReadAhead:
                 self._store = self._open_store()
             return self._store.open(key, version)
         fetch.done.wait()  # the store's own limits of time end it
-        self._room.give_back(fetch.size)
+        self._give_back(fetch)
         if fetch.error is not None:
             raise fetch.error
         return _FetchedReader(fetch.data)
 
-    def forget(self) -> None:
-        """Let go of what was fetched and not opened; what is under way ends by itself."""
+    def forget(self, keep: Collection[tuple[str, str]] = ()) -> None:
+        """Let go of what was fetched and not opened, but for these (key, version); what is under way ends by itself."""
+        dropped = [self._fetches.pop(name) for name in self._fetches.keys() - keep]
         with self._lock:
-            dropped = list(self._waiting)
-            self._waiting.clear()
+            self._waiting = deque(fetch for fetch in self._waiting if fetch not in dropped)
         for fetch in dropped:
-            fetch.error = StoreError(f"{fetch.key}: reading it was given up")
-            fetch.done.set()
-        for fetch in self._fetches.values():
-            self._room.give_back(fetch.size)
-        self._fetches.clear()
+            self._give_back(fetch)
+
+    def _give_back(self, fetch: _Fetch) -> None:
+        self._held -= fetch.size
+        self._room.give_back(fetch.size)
 
     def close(self) -> None:
         self.forget()

@@ -11,6 +11,7 @@ from isal import isal_zlib
 from eventferry.sink import SinkMisconfigured
 from eventferry.sink.http import Answer, HttpClient
 from eventferry.sink.safe import safe_url
+from eventferry.sink.timing import Deadline
 from eventferry_sinks.clickhouse.meanings import ACCESS_DENIED, NO_DATA, code_in, meaning
 
 if sys.version_info >= (3, 14):
@@ -23,13 +24,18 @@ _CODE_HEADER = "X-ClickHouse-Exception-Code"
 
 
 class Server:
-    """One server under one user. Used by one thread at a time."""
+    """One server under one user. Used by one thread at a time. The requests after `begin` share its seconds."""
 
     def __init__(self, client: HttpClient, url: str, secrets: Iterable[str] = ()) -> None:
         self._client = client
         self._url = url
+        self._deadline: Deadline | None = None
         self._secrets = tuple(secrets)
         self.who = safe_url(url)
+
+    def begin(self, seconds: float) -> None:
+        """Start the clock of a call that may need several requests."""
+        self._deadline = Deadline(seconds)
 
     def select(self, statement: str) -> list[list[Any]]:
         """The rows of a SELECT; 64-bit integers may come as texts. Raises SinkErrors."""
@@ -71,7 +77,8 @@ class Server:
     ) -> Answer:
         # The status is sent after the statement ended, so that it tells how it ended.
         query = urlencode({**settings, "wait_end_of_query": 1})
-        return self._client.exchange("POST", f"{self._url}?{query}", body, headers)
+        left = self._deadline.left if self._deadline else None
+        return self._client.exchange("POST", f"{self._url}?{query}", body, headers, left)
 
     def _code(self, answer: Answer) -> int | None:
         """The code of the exception that an answer tells of, whatever its status."""

@@ -8,6 +8,7 @@ from eventferry.sink import (
     Guarantee,
     Sink,
     SinkMisconfigured,
+    SinkUnavailable,
 )
 from eventferry.sink.columns import BATCH_ID, EVENT
 from eventferry.sink.http import HttpClient
@@ -53,6 +54,7 @@ class ClickhouseSink(Sink[ClickhouseOptions]):
             timeout=options.timeout, ca_file=options.ca_file, headers=options.headers(), secrets=options.secrets()
         )
         self._server = Server(client, options.url, options.secrets())
+        self._server.begin(options.timeout)
         try:
             self._abilities = abilities_of(self._server)
             self._look(self._server)
@@ -88,10 +90,10 @@ class ClickhouseSink(Sink[ClickhouseOptions]):
             return None
         if stored >= batch.events:
             return True
-        # Another replica may have what this one lacks, and an insert that runs may still end well.
-        if stored or running is None or int(running[0][0]) or self._table.is_replicated:
+        # An insert that runs may still end well, and another replica may have what this one lacks.
+        if stored or running is None or int(running[0][0]):
             return None
-        return False
+        return False if self._table.is_alone else None
 
     def check(self) -> Iterator[str]:
         server, options = self._opened(), self.options
@@ -108,6 +110,9 @@ class ClickhouseSink(Sink[ClickhouseOptions]):
         if not self._fit.added:
             server.try_insert(self._insert(table), {**options.settings, **self._abilities.insert_settings("", 0)})
             yield "an insert is allowed (tried without events)"
+        if server.select_if_allowed(f"SELECT {BATCH_ID} FROM {self._quoted_place} LIMIT 0") is None:  # noqa: S608 - quoted
+            grant = f"GRANT SELECT({BATCH_ID}) ON {self._place}"
+            yield f"the user may not read {BATCH_ID}, so that an old repeat is not noticed; {grant}"
         yield self._claim(table)
 
     def close(self) -> None:
@@ -124,8 +129,10 @@ class ClickhouseSink(Sink[ClickhouseOptions]):
         return f"{quoted(self.options.database)}.{quoted(self.options.table)}"
 
     def _opened(self) -> Server:
+        """The server, with the clock of this call started."""
         if self._server is None:
             raise RuntimeError("not open")
+        self._server.begin(self.options.timeout)
         return self._server
 
     def _look(self, server: Server) -> None:
@@ -204,7 +211,10 @@ class ClickhouseSink(Sink[ClickhouseOptions]):
 
     def _complete(self, server: Server, batch: Batch) -> None:
         """A part was there, all was sent again: raise where the table took the part for the whole."""
-        stored = self._stored(server, batch)
+        try:
+            stored = self._stored(server, batch)
+        except SinkUnavailable as error:
+            raise SinkUnavailable(str(error)) from None  # the insert itself has gone well
         if stored is None or stored >= batch.events:
             return
         delete = f"DELETE FROM {self._quoted_place} WHERE {BATCH_ID} = '{batch.id}'"  # noqa: S608 - shown, not sent

@@ -83,6 +83,11 @@ class Table:
     def is_replicated(self) -> bool:
         return self.engine.startswith(("Replicated", "Shared"))
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether what it lacks is nowhere else: no replica, no shard, nothing that passes events on."""
+        return self.engine.endswith("MergeTree") and not self.is_replicated
+
 
 def abilities_of(server: Server) -> Abilities:
     """Raises SinkErrors, also where this is no ClickHouse."""

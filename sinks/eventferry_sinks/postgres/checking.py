@@ -7,7 +7,7 @@ from typing import Any
 from eventferry.sink import Batch, Part, SinkMisconfigured
 from eventferry.sink.books import BATCHES, PARTS
 from eventferry.sink.postgresql.session import Session
-from eventferry_sinks.postgres.table import Design, books_there, columns_there, plan, quoted
+from eventferry_sinks.postgres.table import Design, books_there, check_logged, columns_there, plan, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,18 @@ def abilities(place: Place) -> str:
         raise SinkMisconfigured(f"{who} only reads: default_transaction_read_only is on for this user or database")
     encoding = place.ask("SHOW server_encoding")
     if encoding != "UTF8":
-        raise SinkMisconfigured(f"{who}: the database is encoded in {encoding}, which lacks characters; use one in UTF8")
+        raise SinkMisconfigured(
+            f"{who}: the database has the encoding {encoding}; use one in UTF8, which has all characters"
+        )
     if place.ask("SHOW synchronous_commit") == "off":
-        return "it takes writes; synchronous_commit is off, so a crash of the server may lose what it just confirmed"
+        return "it takes writes, and syncs those of eventferry at each commit, although synchronous_commit is off"
     return "it takes writes"
 
 
 def layout(place: Place) -> str:
     """The table is there, or can be made to fit."""
     design = place.design
+    check_logged(place.cursor, design, place.session.who)
     there = columns_there(place.cursor, design.schema, design.name)
     found = plan(design, there, place.session.who, create=place.create)
     if found.create:
@@ -73,7 +76,8 @@ def rights(place: Place) -> str:
     table = design.sql_name
     if not place.ask("SELECT to_regclass(%s) IS NOT NULL", table):
         return said
-    lacking = [each for each in ("SELECT", "DELETE") if not place.ask("SELECT has_table_privilege(%s, %s)", table, each)]
+    question = "SELECT has_table_privilege(%s, %s)"
+    lacking = [each for each in ("SELECT", "DELETE") if not place.ask(question, table, each)]
     if not lacking:
         return f"{said}; events may be replaced"
     return (

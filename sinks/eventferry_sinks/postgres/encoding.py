@@ -73,9 +73,7 @@ class Encoder:
         unfit = sum("\x00" in value for value in present)
         if unfit:  # no text of PostgreSQL holds a NUL
             self.misfits[name] += unfit
-        return [
-            _NULL if value is None or "\x00" in value else value.translate(_ESCAPES) for value in values
-        ]
+        return [_NULL if value is None or "\x00" in value else value.translate(_ESCAPES) for value in values]
 
 
 class _Times(dict[int, str]):

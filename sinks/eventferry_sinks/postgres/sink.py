@@ -15,6 +15,7 @@ from eventferry_sinks.postgres.table import (
     Plan,
     book_statements,
     books_there,
+    check_logged,
     columns_there,
     plan,
     quoted,
@@ -24,6 +25,8 @@ _LOCK = 7306004651893449075  # what makes two sinks of one database make their t
 _STAGE = "eventferry_stage"
 _LOCK_SECONDS = 5.0  # while a change of the table waits for its lock, everybody else waits behind it
 _MARGIN = 0.3  # seconds by which the server's own limits come before ours, so that its answer says what happened
+# What is confirmed has to outlive a crash of the server; the stronger settings, for standbys, stay as they are.
+_DURABLE = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
 
 
 class PostgresSink(Sink[PostgresOptions]):
@@ -74,7 +77,13 @@ class PostgresSink(Sink[PostgresOptions]):
     def was_delivered(self, batch: Batch) -> bool | None:
         with self._call() as connection:
             cursor = connection.cursor()
-            return books_there(cursor, self._design.schema) and self._books.was_recorded(cursor, batch)
+            if not books_there(cursor, self._design.schema):
+                return False
+            # Not a mere look: an attempt that was given up may be committing yet, and only its id's key waits for it.
+            self._begin(cursor)
+            is_new = self._claim(cursor, batch)
+            cursor.execute("ROLLBACK")
+            return not is_new
 
     def check(self) -> Iterator[str]:
         for step in (versions, account, abilities, layout, rights, self._try_batch):
@@ -104,7 +113,7 @@ class PostgresSink(Sink[PostgresOptions]):
             raise
 
     def _prepare(self, cursor: Any) -> Encoder:
-        """Make the table fit where that is asked for, in a transaction of its own: the lock that this takes is short."""
+        """Make the table fit where that is asked for, in a transaction of its own, to keep its lock short."""
         wanted = self._look(cursor)
         if wanted.changes or not books_there(cursor, self._design.schema):
             self._begin(cursor, lock_seconds=_LOCK_SECONDS)
@@ -116,6 +125,7 @@ class PostgresSink(Sink[PostgresOptions]):
         return self._encoder
 
     def _look(self, cursor: Any) -> Plan:
+        check_logged(cursor, self._design, self._opened.who)
         there = columns_there(cursor, self._design.schema, self._design.name)
         return plan(self._design, there, self._opened.who, create=self.options.create)
 
@@ -142,7 +152,7 @@ class PostgresSink(Sink[PostgresOptions]):
             "idle_in_transaction_session_timeout": _ms(left + 5),
         }
         local = "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())
-        cursor.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {local}")
+        cursor.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {local}; {_DURABLE}")
 
     def _claim(self, cursor: Any, batch: Batch) -> bool:
         """Write the batch's id down; False where it is there. A twin under way is waited for."""
@@ -201,7 +211,7 @@ class PostgresSink(Sink[PostgresOptions]):
         self.count("bytes.sent", number=len(body))
         for name, number in encoder.misfits.items():
             self.count("values.misfitted", name, number)
-        for name, number in encoder.left_out.items():
+        for name, number in (+encoder.left_out).items():
             self.count("values.discarded", name, number)
         if self._repeated:
             self.count("events.repeated", EVENT_ID, self._repeated)

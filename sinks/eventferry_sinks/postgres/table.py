@@ -184,3 +184,19 @@ def books_there(cursor: Any, schema: str) -> bool:
         [quoted(schema, BATCHES), quoted(schema, PARTS)],
     )
     return bool(cursor.fetchall()[0][0])
+
+
+def check_logged(cursor: Any, design: Design, where: str) -> None:
+    """Raise SinkMisconfigured where the table, a partition of it, or one of the books is one that a crash empties."""
+    books = [quoted(design.schema, each) for each in (BATCHES, PARTS)]
+    cursor.execute(
+        "SELECT oid::regclass::text FROM pg_catalog.pg_class WHERE relpersistence = 'u'"
+        " AND (oid IN (to_regclass(%s), to_regclass(%s), to_regclass(%s))"
+        " OR oid IN (SELECT relid FROM pg_partition_tree(to_regclass(%s))))",
+        [design.sql_name, *books, design.sql_name],
+    )
+    if found := cursor.fetchall():
+        raise SinkMisconfigured(
+            f"{where}: table {found[0][0]} is UNLOGGED, so a crash of the server empties it;"
+            f" run: ALTER TABLE {found[0][0]} SET LOGGED"
+        )

@@ -252,20 +252,20 @@ def sink_of(site: Site, type: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("type", "said", "asked"),
+    ("type", "said"),
     [
-        ("http", "answers; what it says to events is known after the first batch", {"OPTIONS"}),
-        ("tests.unit.cli.test_check:Posting", "accepts connections; no event was sent", set()),
+        ("http", "answers; what it says to events is known after the first batch"),
+        ("tests.unit.cli.test_check:Posting", "accepts connections; no event was sent"),
     ],
 )
-def test_a_dead_receiver_is_found(site: Site, type: str, said: str, asked: set[str]) -> None:
+def test_a_dead_receiver_is_found(site: Site, type: str, said: str) -> None:
     """Opening sends nothing, so a type without steps of its own is connected to; a live receiver gets no event."""
     with http_receiver() as receiver:
         sink_of(site, type, receiver.url)
         shown = site.run("check")
         assert shown.exit_code == 0, shown.output
         assert said in shown.output
-        assert {each.method for each in receiver.requests} == asked
+        assert receiver.requests == []
     shown = site.run("check")
     assert shown.exit_code == 1, shown.output
     assert "onnection refused" in shown.output

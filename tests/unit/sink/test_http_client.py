@@ -224,3 +224,18 @@ def test_an_impossible_request_is_for_a_person():
             assert isinstance(caught.value, SinkMisconfigured), url
         with pytest.raises(SinkMisconfigured):
             client.send("POST", "http://127.0.0.1:9/", b"", {"X": "a\r\nb"})
+
+
+def test_a_body_in_pieces_arrives_whole_or_not_at_all():
+    """It is sent as it is made; where making it fails, the error is that one, and the receiver got no request."""
+
+    def broken():
+        yield b"some"
+        raise BatchRejected("an event is not UTF-8")
+
+    with receiving() as receiver, _client() as client:
+        client.send("POST", receiver.url, iter([b"a" * 100_000, b"b\n"]))
+        with pytest.raises(BatchRejected):
+            client.send("POST", receiver.url, broken())
+        client.send("POST", receiver.url, b"c\n")
+        assert [len(request.raw) for request in receiver.requests] == [100_002, 2]

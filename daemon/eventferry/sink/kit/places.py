@@ -35,6 +35,7 @@ class Places:
     records_parts: ClassVar[bool] = False  # True: what came in batches that were cut otherwise is known, too
     options: ClassVar[dict[str, Any]] = {}  # valid options, for the tests of options
     table_option: ClassVar[str] = "table"  # the option that becomes an identifier at the other side; "" for none
+    lost_replies: ClassVar[int] = 1  # how many replies are lost in a row; a thousand for a lane of faults
     secrets: ClassVar[tuple[str, ...]] = ()  # texts among the options of the failing places, never to be shown
     deadline: ClassVar[float] = 1.0  # seconds that the sink of `hanging` is configured to wait in total
     retry_after: ClassVar[float] = 7.0  # seconds that the place of `throttling` asks for

@@ -37,12 +37,13 @@ class RepeatingPromises(Places):
         """Where the effect is there and its reply is lost, the outcome is unknown, and a repeat does no harm."""
         with self.losing_reply() as target:
             batch = make_batch(sample_events(5))
-            _break(target, batch)
-            self._same(target.arrived(), sample_events(5))
-            with target.sink() as sink:
-                assert sink.was_delivered(batch) in (None, True), "it took effect, and was_delivered denies it"
-                sink.deliver(make_batch(sample_events(5), attempt=2))
+            self._lose(target, batch)
             self._kept_guarantee(target, batch)
+            if self.sink_type.guarantee is Guarantee.EFFECTIVELY_ONCE:
+                for number in range(1, self.lost_replies):
+                    self._lose(target, make_batch(sample_events(5, 5 * number)))
+                arrived = numbers(target.arrived())
+                assert arrived == list(range(5 * self.lost_replies)), "not each event is there once"
 
     def test_a_crash_before_the_effect_loses_nothing(self) -> None:
         """Where the call broke off before its effect, nothing is there, nobody says otherwise, and a repeat arrives."""
@@ -165,6 +166,15 @@ class RepeatingPromises(Places):
             assert before in (None, False), f"said {before} before the delivery"
             expected = (None, None) if before is None else (True, False)
             assert after == later == expected, f"said {after}, then {later}, not {expected}"
+
+    def _lose(self, target: Target, batch: Batch) -> None:
+        """A delivery whose reply is lost, and its repeat by another instance."""
+        _break(target, batch)
+        if self.lost_replies == 1:
+            assert len(target.arrived()) == batch.events, "the reply was lost, and its effect with it"
+        with target.sink() as sink:
+            assert sink.was_delivered(batch) in (None, True), "it took effect, and was_delivered denies it"
+            sink.deliver(replace(batch, attempt=2))
 
 
 def _repeat(target: Target, batch: Batch) -> Guarantee:

@@ -100,6 +100,10 @@ class NetworkBucket(Bucket):
     def _meaning(self, error: Exception, action: str) -> SinkError:
         said = self._diagnose(error, action)
         answer = self._answer(error)
+        if self._watchdog.fired and answer.status < 400 and said.kind is not Kind.UNREACHABLE:
+            return self._overdue(action)
+        if 200 <= answer.status < 300:  # something in between answers in the store's place, or half of it came
+            return SinkUnavailable(f"{action}: the answer is not one of the store; what it took is unknown")
         if answer.code in _TOO_LARGE or answer.status == 413:
             return BatchTooLarge(f"{action}: the object is larger than the store takes")
         if said.kind is Kind.GONE:
@@ -110,8 +114,6 @@ class NetworkBucket(Bucket):
             return SinkMisconfigured(said.text)
         if said.kind is Kind.UNREACHABLE:
             return SinkUnavailable(said.text, untouched=True)
-        if self._watchdog.fired:
-            return self._overdue(action)
         wait = retry_after((answer.headers or {}).get("retry-after"), clock.now())
         throttled = answer.status == 429 or answer.code in _THROTTLED
         return SinkUnavailable(said.text, retry_after=wait, untouched=throttled)

@@ -9,7 +9,7 @@ from eventferry import clock
 from eventferry.sink.errors import SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.postgresql.options import ServerOptions
 from eventferry.sink.safe import safe_text
-from eventferry.sink.wire import DeadlineReached, NameUnknown, Watchdog, resolve
+from eventferry.sink.wire import NameUnknown, Watchdog, resolve
 
 _PORT = 5432
 _STEADY = {
@@ -21,7 +21,7 @@ _STEADY = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",  # ms; a path that was forgotten by a firewall is noticed while something is sent
 }
-# During the login no SQLSTATE can be had from libpq, and the server may speak any language: these are its English words.
+# During the login libpq gives no SQLSTATE, and the server may speak any language: these are its English words.
 _LATER = re.compile(
     r"too many (clients|connections)|slots are reserved|starting up|shutting down|in recovery|not accepting"
     r"|read-only|hot standby|server closed the connection|terminating|Connection (refused|reset|timed out)|No route"
@@ -29,8 +29,8 @@ _LATER = re.compile(
     re.I,
 )
 _FORBIDDEN = re.compile(
-    r"authentication|no pg_hba\.conf|password|does not exist|not permitted to log in|permission denied|certificate"
-    r"|not currently accepting connections|requires|server does not support SSL|root\.crt|private key",
+    r"authentication (failed|method)|SCRAM|no pg_hba\.conf|no password|does not exist|not permitted to log in|permission denied"
+    r"|certificate|not currently accepting connections|requires|server does not support SSL|root\.crt|private key",
     re.I,
 )
 
@@ -69,7 +69,10 @@ def who(params: Mapping[str, str]) -> str:
 
 
 def dial(params: Mapping[str, str], watchdog: Watchdog, psycopg: Any) -> Any:
-    """A connection of psycopg in autocommit to the first address that lets us in. Raises SinkErrors, DeadlineReached."""
+    """A connection of psycopg in autocommit to the first address that lets us in.
+
+    Raises SinkErrors, DeadlineReached.
+    """
     problem: SinkError | None = None
     attempts = list(_attempts(params, watchdog))
     for number, attempt in enumerate(attempts):
@@ -142,7 +145,7 @@ def _meaning(said: str, server: str, params: Mapping[str, str], *, needs_passwor
         return SinkMisconfigured(f"{server}: it asks for a password; set the option `password`")
     if "does not support SSL" in said:
         return SinkMisconfigured(
-            f"{server}: it does not speak TLS; switch it on there, or set sslmode = \"disable\" where the network is trusted"
+            f"{server}: it does not speak TLS; switch it on there, or set sslmode = 'disable' if the network is trusted"
         )
     if "certificate verify failed" in said:
         return SinkMisconfigured(

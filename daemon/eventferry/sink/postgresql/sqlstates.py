@@ -62,8 +62,8 @@ def meaning(
 ) -> SinkError:
     """The complaint of server `who` as an error of the contract.
 
-    `committing`: COMMIT was sent, so that a lost answer leaves the outcome unknown. `remedies` say what a person may do,
-    by SQLSTATE or by its first two characters.
+    `committing`: COMMIT was sent, so that a lost answer leaves the outcome unknown. `remedies` say what a person may
+    do, by SQLSTATE or by its first two characters.
     """
     state = said.sqlstate or "08006"
     text = f"{who}: {_words(said, state)}"
