@@ -49,7 +49,7 @@ test-pull: .venv/installed ## the pull side as a whole: server, dialects, export
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "pull and not faults" $(ARGS)
 
 .PHONY: test-servers
-test-servers: .venv/installed .venv-chdb/installed ## sinks and stores against servers that pip does not bring (MariaDB, ClickHouse, Azurite, …)
+test-servers: .venv/installed .venv-chdb/installed .venv-azurite/installed ## sinks and stores against servers that pip does not bring (MariaDB, ClickHouse, Azurite, …)
 	$(PYTEST) -n $(WORKERS) --dist loadfile -m "servers and not faults" --ignore tests/contract/test_snowflake.py $(ARGS)
 	$(MAKE) test-snowflake
 
@@ -112,7 +112,7 @@ compile = $(call pin,$(1),$(2) pyproject.toml requirements/build.in)
 
 .PHONY: clean
 clean: ## remove environments, caches, what the demo and the benchmark wrote
-	rm -rf .venv .venv-demo .venv-snowflake .venv-chdb demo-data demo-warehouse-data bench-data bench/results dist build .hypothesis
+	rm -rf .venv .venv-demo .venv-snowflake .venv-azurite .venv-chdb demo-data demo-warehouse-data bench-data bench/results dist build .hypothesis
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -137,6 +137,13 @@ clean: ## remove environments, caches, what the demo and the benchmark wrote
 .venv-chdb/installed: requirements/chdb.txt
 	$(call make_environment,.venv-chdb,chdb)
 	@touch $@
+
+# Azurite comes from npm, its whole tree by hash. Without Node.js its tests are skipped, and in CI they fail.
+.venv-azurite/installed: requirements/azurite/package-lock.json
+	@mkdir -p .venv-azurite
+	@cp requirements/azurite/package.json requirements/azurite/package-lock.json .venv-azurite/
+	@if command -v npm >/dev/null; then echo "Installing into .venv-azurite, once …"; \
+		cd .venv-azurite && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error && touch installed; fi
 
 # Whatever pip is configured to look at on this machine: it may install only what has the hashes in the lock file.
 define make_environment

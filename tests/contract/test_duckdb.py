@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from eventferry.sink import BatchRejected, SinkMisconfigured, SinkUnavailable
-from eventferry.sink.kit import SinkPromises, Target, cut_batch, make_batch, replacing_batch, sample_events
+from eventferry.sink.kit import SinkPromises, Target, breaking, cut_batch, make_batch, replacing_batch, sample_events
 from eventferry.sink.registry import make_sink
 from eventferry_sinks.duckdb import sink as module
 from eventferry_sinks.duckdb.sink import DuckdbSink
@@ -42,6 +42,7 @@ def _locked(path):
 
 class TestDuckdb(SinkPromises):
     sink_type = DuckdbSink
+    counterpart = "files of DuckDB 2.0"
     records_parts = True
     options: ClassVar = {"path": "/srv/events.duckdb"}
 
@@ -49,6 +50,25 @@ class TestDuckdb(SinkPromises):
     def healthy(self):
         path = self.tmp_path / "events.duckdb"
         yield Target(lambda: make_sink("duckdb", "bi", {"path": str(path)}), lambda: _events(path))
+
+    @contextmanager
+    def with_columns(self, columns):
+        path = self.tmp_path / "events.duckdb"
+        yield Target(lambda: make_sink("duckdb", "bi", {"path": str(path), "columns": columns}), lambda: _events(path))
+
+    @contextmanager
+    def losing_reply(self):
+        with self.healthy() as target:
+            yield breaking(target, after=True)
+
+    @contextmanager
+    def crashing_before(self):
+        with self.healthy() as target:
+            yield breaking(target, after=False)
+
+    @contextmanager
+    def misconfigured(self):
+        yield Target(lambda: make_sink("duckdb", "bi", {"path": str(self.tmp_path / "missing" / "bi.duckdb")}))
 
     @contextmanager
     def unreachable(self):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 from tests.contract.receiver import dripping, nobody
-from tests.kafka_cluster import KafkaProxy, kafka_cluster
+from tests.kafka_cluster import END_TRANSACTION, PRODUCE, KafkaProxy, kafka_cluster
 
 from eventferry.errors import ConfigError
 from eventferry.sink import BatchRejected, BatchTooLarge, EventsRejected, SinkMisconfigured, SinkUnavailable
@@ -36,19 +36,19 @@ class TestKafka(SinkPromises):
     deadline = 1.0
     poison = b'{"event_type":"poison","pad":"' + b"x" * 5000 + b'"}'
     form: ClassVar = ONE_PARTITION
+    last = PRODUCE  # the request whose effect is a batch that is there
 
     @pytest.fixture(autouse=True)
     def _give_cluster(self, cluster):
         self.cluster = cluster
 
-    def target(self, server="", topic="", arm=lambda: None, **options):
+    def target(self, server="", topic="", **options):
         topic = topic or self.cluster.make_topic()
         made = {"servers": server or self.cluster.server, "topic": topic, "timeout": 10, **self.form, **options}
         return Target(
             lambda: make_sink("kafka", "stream", made),
             lambda: [each.value() for each in self.cluster.read(topic)],
             lambda: [dict(each.headers())["eventferry-batch"].decode() for each in self.cluster.read(topic)],
-            arm,
         )
 
     @contextmanager
@@ -71,25 +71,31 @@ class TestKafka(SinkPromises):
         yield Target(self.target(topic="no-such-topic").sink)
 
     @contextmanager
+    def _behind_proxy(self, seconds, arm):
+        with KafkaProxy(self.cluster) as proxy:
+            place = self.target(proxy.server, timeout=seconds)
+
+            def sink():
+                proxy.heal()
+                return place.sink()
+
+            yield Target(sink, place.arrived, place.keys, lambda: arm(proxy))
+
     def hanging(self):
-        with KafkaProxy(self.cluster) as proxy:
-            yield self.target(proxy.server, timeout=self.deadline, arm=proxy.lose_replies)
+        return self._behind_proxy(self.deadline, lambda proxy: proxy.lose_replies(PRODUCE))
 
-    @contextmanager
     def losing_reply(self):
-        with KafkaProxy(self.cluster) as proxy:
-            yield self.target(proxy.server, timeout=1.5, arm=proxy.lose_replies)
+        return self._behind_proxy(2, lambda proxy: proxy.lose_replies(self.last))
 
-    @contextmanager
     def crashing_before(self):
-        with KafkaProxy(self.cluster) as proxy:
-            yield self.target(proxy.server, timeout=1.5, arm=proxy.lose_requests)
+        return self._behind_proxy(2, lambda proxy: proxy.lose_requests())
 
 
 class TestKafkaTransactional(TestKafka):
     """A batch is one transaction."""
 
     form: ClassVar = {**ONE_PARTITION, "transactional": True, "compression": "zstd"}
+    last = END_TRANSACTION
 
 
 def opened(cluster, **options):
@@ -117,10 +123,11 @@ def test_an_event_is_a_record_with_its_key_and_ids(cluster):
 def test_a_batch_after_a_failed_one_is_written_by_a_new_producer(cluster):
     """A refusal does not end the instance: what comes next arrives, and nothing of the failed call is written later."""
     topic = cluster.make_topic()
-    with KafkaProxy(cluster) as proxy, opened(cluster, topic=topic, servers=proxy.server, timeout=0.5) as sink:
+    with KafkaProxy(cluster) as proxy, opened(cluster, topic=topic, servers=proxy.server, timeout=2) as sink:
         proxy.lose_requests()
         with pytest.raises(SinkUnavailable):
             sink.deliver(make_batch(sample_events(5)))
+        proxy.heal()
         sink.deliver(make_batch(sample_events(5, 5)))
     assert sorted(json.loads(each.value())["n"] for each in cluster.read(topic)) == [5, 6, 7, 8, 9]
 

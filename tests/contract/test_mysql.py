@@ -262,6 +262,7 @@ def test_the_contract_says_what_happens_to_a_new_column(place):
         sink.deliver(make_batch(sample_events(2)))
         assert sink.counts["values.discarded", "n"] == 2
     with place.make(columns=column) as sink, place.make(columns=column) as twin:
+        assert (sink.counts["columns.added", "n"], twin.counts["columns.added", "n"]) == (1, 0)
         sink.deliver(make_batch(sample_events(2, 2)))
         twin.deliver(make_batch(sample_events(2, 4)))
     assert place.ask("SELECT n FROM events ORDER BY seq") == [(None,), (None,), (2,), (3,), (4,), (5,)]
@@ -360,6 +361,16 @@ def test_a_lock_that_is_not_let_go_means_later(place):
         assert caught.value.untouched
         with pytest.raises(SinkUnavailable):
             sink.was_delivered(batch)
+
+
+def test_a_twin_that_vanished_blocks_for_a_moment_only(place):
+    """An attempt whose machine is gone without a word is ended by the server a second after its deadline."""
+    batch = make_batch(sample_events(3))
+    with place.make(timeout="1s") as gone, place.make() as sink:
+        gone._connection.begin()
+        gone._write(gone._connection, batch)
+        sink.deliver(batch)
+    assert place.arrived() == sample_events(3)
 
 
 def test_a_connection_that_breaks_before_the_commit_took_nothing(place):

@@ -63,7 +63,7 @@ class TestSnowflake(SinkPromises):
     sink_type = SnowflakeSink
     counterpart = "fakesnow"
     records_parts = True
-    deadline = 1.0
+    deadline = 4.0  # a login and the table's making are within it, on a busy machine, too
     secrets = (PASSWORD,)
     options: ClassVar = {
         "account": "acme-main",
@@ -148,12 +148,12 @@ def test_a_call_that_drips_ends_at_the_deadline(server):
 def test_any_call_of_a_delivery_ends_at_the_deadline(server, make, database, place):
     """Upload and statements alike; the lock is let go, so that the next attempt goes well."""
     batch = make_batch(sample_events(2))
-    with make(timeout=1) as sink:
+    with make(timeout=4) as sink:
         began = time.monotonic()
         server.arm("stall", place)
-        with pytest.raises(SinkUnavailable, match="did not finish within 1 s") as caught:
+        with pytest.raises(SinkUnavailable, match="did not finish within 4 s") as caught:
             sink.deliver(batch)
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 5
         assert not caught.value.untouched
     with make() as sink:
         sink.deliver(batch)

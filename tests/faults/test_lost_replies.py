@@ -8,13 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from eventferry.errors import ConfigError
 from eventferry.sink import Guarantee
 from eventferry.sink.registry import installed, load_sink_type
 
 pytestmark = pytest.mark.faults
 
 CONTRACTS = Path(__file__).parents[1] / "contract"
-ONCE = [name for name in installed() if load_sink_type(name).guarantee is Guarantee.EFFECTIVELY_ONCE]
+
+
+def _is_once(name):
+    try:
+        return load_sink_type(name).guarantee is Guarantee.EFFECTIVELY_ONCE
+    except ConfigError:  # other tests say so by name; here it would hide every other type
+        return False
+
+
+ONCE = [name for name in installed() if _is_once(name)]
 # One class of the contract test each; further forms of a type (another server, another format) add time only.
 CLASS = {"object_store": "TestSwift"}
 PLUGINS = ["-p", "tests.faults.many_lost_replies", "-p", "no:xdist", "-p", "no:cacheprovider"]

@@ -94,11 +94,22 @@ def _credentials(options: GcsOptions) -> tuple[Any, str | None]:
     if options.anonymous:
         return AnonymousCredentials(), None  # type: ignore[no-untyped-call]
     if options.credentials_file:
-        with warnings.catch_warnings():
-            # Google warns that such a file may come from a stranger; this one is named by the operator.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            load: Any = google.auth.load_credentials_from_file
-            found: tuple[Any, str | None] = load(str(options.credentials_file), scopes=_SCOPES)
-        return found
+        return _from_file(Path(options.credentials_file))
     default: tuple[Any, str | None] = google.auth.default(scopes=_SCOPES)
     return default
+
+
+def _from_file(path: Path) -> tuple[Any, str | None]:
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    path.open("rb").close()  # the library says the same of a file that is not there and of one that is no key
+    with warnings.catch_warnings():
+        # Google warns that such a file may come from a stranger; this one is named by the operator.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        load: Any = google.auth.load_credentials_from_file
+        try:
+            found: tuple[Any, str | None] = load(str(path), scopes=_SCOPES)
+        except DefaultCredentialsError:
+            raise ValueError("not a file of credentials") from None  # its text may quote what the file holds
+    return found

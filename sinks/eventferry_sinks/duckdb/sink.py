@@ -59,6 +59,7 @@ class DuckdbSink(Sink[DuckdbOptions]):
 
     Options = DuckdbOptions
     guarantee = Guarantee.EFFECTIVELY_ONCE
+    proved_against = "files of DuckDB 2.0"
     can_replace = True
     limits = BatchLimits(max_events=50_000, max_bytes=16 * 1024 * 1024)
     needs = {"duckdb": "eventferry[duckdb]"}  # noqa: RUF012 - declared a ClassVar in Sink

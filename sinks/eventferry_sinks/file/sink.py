@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -96,6 +97,9 @@ class FileSink(Sink[FileOptions]):
         except OSError as error:
             raise self._meaning(error, untouched=True) from error
         return False
+
+    def check(self) -> Iterator[str]:
+        yield f"{self.options.path} takes files of this user (one was tried, and removed)"  # by open
 
     def _existing(self, batch: Batch) -> Path | None:
         folder = self.options.path / _day(batch)

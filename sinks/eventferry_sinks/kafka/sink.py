@@ -33,6 +33,7 @@ class KafkaSink(Sink[KafkaOptions]):
 
     _kafka: Any = None
     _producer: Any = None
+    _is_open_transaction = False
     _partitions = 0
     _brokers = 0
     _keys: Extractor | None = None
@@ -60,10 +61,11 @@ class KafkaSink(Sink[KafkaOptions]):
         try:
             if self.options.transactional:
                 self._producer.begin_transaction()
+                self._is_open_transaction = True
             self._write(batch, refused, deadline)
             if self.options.transactional:
                 self._producer.commit_transaction(max(deadline.left, 0.001))
-            settled = True
+            settled, self._is_open_transaction = True, False
         except self._kafka.KafkaException as error:
             raise self._meanings.of([error.args[0]]) from None
         finally:
@@ -83,13 +85,13 @@ class KafkaSink(Sink[KafkaOptions]):
         producer, self._producer = self._producer, None
         if producer is None:
             return
+        # Its own close() would wait for brokers that do not answer, without an end.
         with contextlib.suppress(Exception):  # it is let go of anyway
             producer.purge(in_queue=True, in_flight=True, blocking=True)
-            if self.options.transactional:
-                producer.abort_transaction(_ABORT)
-        with contextlib.suppress(Exception):
             producer.flush(0)  # the reports of what was purged
-            producer.close()
+            if self._is_open_transaction:
+                self._is_open_transaction = False
+                producer.abort_transaction(_ABORT)
 
     def _start(self) -> None:
         deadline = Deadline(min(_LOOK, self.options.timeout))

@@ -120,7 +120,9 @@ class Connection:
         patience = max(1, int(timeout * 0.8))  # s; a lock that is held must be said before the deadline is over
         self.run(
             f"SET SESSION sql_mode = '{','.join(_MODES)}', time_zone = '+00:00',"
-            f" innodb_lock_wait_timeout = {patience}, lock_wait_timeout = {patience}"
+            f" innodb_lock_wait_timeout = {patience}, lock_wait_timeout = {patience},"
+            # Should we vanish without a word, the server ends the transaction and its locks soon, not after hours.
+            f" wait_timeout = {int(timeout) + 1}"
         )
         # Each statement sees what is committed, and no gap of an index is locked: sinks side by side do not deadlock.
         self.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")

@@ -20,6 +20,8 @@ LATER = {
     1041: _MEMORY,
     1047: "this node of the cluster is not ready",
     1053: _SHUTTING_DOWN,
+    1060: "another sink added the column in the same moment",
+    1061: "another sink added the key in the same moment",
     1077: _SHUTTING_DOWN,
     1079: _SHUTTING_DOWN,
     1105: _LOG,

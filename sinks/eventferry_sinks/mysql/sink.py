@@ -180,8 +180,10 @@ class MysqlSink(Sink[MysqlOptions]):
         columns = self.options.all_columns()
         if self.options.unique_event_id is not None:
             columns[EVENT_ID] = Column(path=(self.options.unique_event_id,))
-        present = make_ready(connection, self.options, self._server)
-        self._encoder = Encoder(self.options.table, columns, present, self._server.max_packet)
+        ready = make_ready(connection, self.options, self._server)
+        for name in ready.added:
+            self.count("columns.added", name)
+        self._encoder = Encoder(self.options.table, columns, ready.columns, self._server.max_packet)
 
     def _meaning(self, error: Exception) -> SinkError | None:
         """None where it is a bug."""

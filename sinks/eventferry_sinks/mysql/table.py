@@ -89,8 +89,16 @@ def _create(table: str, body: list[str], collation: str) -> str:
     )
 
 
-def make_ready(connection: Connection, options: MysqlOptions, server: Server) -> dict[str, Present]:
-    """The columns to fill, by the names that are configured, once every table is as it must be.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A table that can be filled."""
+
+    columns: Mapping[str, Present]  # by the names that are configured, without what it lacks
+    added: tuple[str, ...]  # columns that were added now
+
+
+def make_ready(connection: Connection, options: MysqlOptions, server: Server) -> Ready:
+    """See that every table is as it must be.
 
     Creates and alters what the options allow. Raises SinkMisconfigured with the statement that a person may run.
     """
@@ -108,14 +116,14 @@ def make_ready(connection: Connection, options: MysqlOptions, server: Server) ->
             )
     there = _columns(connection, options.table)
     lacking = {name: type for name, type in wanted_columns(options, server).items() if name.casefold() not in there}
-    if lacking:
-        _add(connection, options, lacking)
+    added = _add(connection, options, lacking) if lacking else ()
+    if added:
         there = _columns(connection, options.table)
     found = {name: there[name.casefold()] for name in wanted_columns(options, server) if name.casefold() in there}
     _check(options, found)
     if options.unique_event_id is not None:
         _check_unique(connection, options)
-    return found
+    return Ready(found, added)
 
 
 def _engine(connection: Connection, table: str) -> str:
@@ -145,12 +153,12 @@ def _present(kind: str, shown: str, charset: str | None, length: int | None) -> 
     return Present(exact, shown, charset, length)
 
 
-def _add(connection: Connection, options: MysqlOptions, lacking: Mapping[str, str]) -> None:
-    """Add columns to the table, if that is allowed."""
+def _add(connection: Connection, options: MysqlOptions, lacking: Mapping[str, str]) -> tuple[str, ...]:
+    """Add columns to the table, if that is allowed; gives those that were added."""
     if options.schema_contract == "discard":
         lacking = {name: type for name, type in lacking.items() if name in (EVENT, BATCH_ID, EVENT_ID)}
         if not lacking:
-            return
+            return ()
     steps = [f"ADD COLUMN {quoted(name)} {type}" for name, type in lacking.items()]
     if EVENT_ID in lacking:
         steps.append(f"ADD UNIQUE KEY ({quoted(EVENT_ID)})")
@@ -161,6 +169,7 @@ def _add(connection: Connection, options: MysqlOptions, lacking: Mapping[str, st
             f'table {options.table} lacks {names}; set schema_contract = "evolve", or run: {statement}'
         )
     connection.run(statement)
+    return tuple(lacking)
 
 
 def _check(options: MysqlOptions, found: Mapping[str, Present]) -> None:

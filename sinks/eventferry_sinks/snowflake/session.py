@@ -9,7 +9,8 @@ from eventferry.sink.safe import safe_text
 from eventferry.sink.wire import DeadlineReached, Watchdog
 from eventferry_sinks.snowflake.meaning import meaning_of
 
-_GOODBYE = 3.0  # seconds for closing a session: what is not committed is rolled back then, and its lock let go
+# Of the timeout, up to some seconds: for ending what is not committed, which lets its lock go.
+_GOODBYE, _LONGEST_GOODBYE = 0.2, 3.0
 
 
 class BrokenCall(Exception):
@@ -27,6 +28,7 @@ class Session:
         """`arguments` are those of snowflake.connector.connect. Touches nothing."""
         self._who = who
         self._timeout = timeout
+        self._goodbye = min(_GOODBYE * timeout, _LONGEST_GOODBYE)
         self._arguments = arguments
         self._watchdog = Watchdog()
         self._connection: Any = None
@@ -41,7 +43,7 @@ class Session:
         from snowflake.connector.errors import Error
 
         self.committing = False
-        self._watchdog.start(self._timeout)
+        self._watchdog.start(self._timeout - self._goodbye)
         try:
             if self._connection is None:
                 self._connection = _connect(self._arguments, self._watchdog)
@@ -63,7 +65,7 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        self._watchdog.start(_GOODBYE)
+        self._watchdog.start(self._goodbye)
         try:
             with contextlib.suppress(Exception):
                 if rolling_back:  # a lock that is left behind would stop the next attempt

@@ -218,7 +218,7 @@ def test_a_server_that_cannot_be_reached_is_told_so() -> None:
     ("content", "says"),
     [
         (None, "there is no such file of credentials; mend credentials_file"),
-        ("{}", "no credentials found; set credentials_file"),
+        ("{}", "not Google's JSON of a key or an identity"),
         ('{"type": "service_account", "private_key": "SECRET"}', "not Google's JSON of a key or an identity"),
     ],
 )

@@ -138,6 +138,30 @@ def test_a_missing_root_is_an_error_with_a_remedy(place: Place) -> None:
             ask()
 
 
+@pytest.mark.parametrize(
+    ("kind", "wrong", "says"),
+    [
+        ("s3", {"secret_key": "SECRET-0815"}, "SignatureDoesNotMatch; the secret does not belong to the access key"),
+        ("swift", {"secret_key": "SECRET-0815"}, "SignatureDoesNotMatch; the secret does not belong to the access key"),
+        pytest.param(
+            "azure", {"account_key": "U0VDUkVULTA4MTU="}, "mend account_key or sas_token", marks=pytest.mark.servers
+        ),
+    ],
+)
+def test_wrong_credentials_are_told_and_not_shown(
+    request: pytest.FixtureRequest, kind: str, wrong: dict[str, object], says: str
+) -> None:
+    """Listing and reading name the mistake; the emulator of GCS lets everybody in."""
+    place: Place = request.getfixturevalue(f"{kind}_place")
+    place.put("f")
+    found, store = place.find("f"), open_store(place.changed(attempts=1, **wrong))
+    for ask in (lambda: list(store.list()), lambda: read(store, found)):
+        with pytest.raises(StoreError) as raised:
+            ask()
+        assert says in str(raised.value)
+        assert not any(str(secret) in str(raised.value) for secret in wrong.values())
+
+
 def test_a_listing_goes_on_page_after_page(remote_place: Place, small_pages: Callable[[int], None]) -> None:
     """A prefix of more objects than a page is listed whole, in order, and from anywhere."""
     keys = [f"2026/01/0{day}/{number}" for day in range(1, 4) for number in range(5)]

@@ -1,4 +1,4 @@
-"""Reading ahead: the same bytes and errors as from the store itself, many at once, never more than there is room for."""
+"""Reading ahead: the bytes and errors of the store itself, many at once, never more than there is room for."""
 
 import threading
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import Any
 from eventferry.sink.errors import SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.postgresql import dialing
 from eventferry.sink.postgresql.options import ServerOptions
-from eventferry.sink.postgresql.sqlstates import Complaint, meaning
+from eventferry.sink.postgresql.sqlstates import Complaint, Judge, meaning
 from eventferry.sink.safe import safe_text
 from eventferry.sink.wire import DeadlineReached, Watchdog
 
@@ -21,8 +21,11 @@ class Session:
     `call` opens it where it is missing or has died meanwhile, and says what went wrong in the errors of the contract.
     """
 
-    def __init__(self, options: ServerOptions, extra: str) -> None:
-        """`extra` is what pip installs to get psycopg. Raises SinkMisconfigured."""
+    def __init__(self, options: ServerOptions, extra: str, judge: Judge = meaning) -> None:
+        """`extra` is what pip installs to get psycopg; `judge` says what the server's complaints mean.
+
+        Raises SinkMisconfigured.
+        """
         try:
             import psycopg
         except ImportError:
@@ -30,6 +33,7 @@ class Session:
         self._psycopg: Any = psycopg
         self._params = dialing.parse(options, psycopg)
         self._timeout = options.timeout
+        self._judge = judge
         self._watchdog = Watchdog()
         self._connection: Any = None
         self._line: socket.socket | None = None
@@ -50,7 +54,7 @@ class Session:
         problem: SinkError | None = None
         try:
             yield self._live()
-        except (self._psycopg.OperationalError, self._psycopg.DatabaseError, self._psycopg.InterfaceError) as error:
+        except self._psycopg.Error as error:
             problem = self._meaning(error, remedies or {})
             if problem is None:
                 raise
@@ -61,6 +65,10 @@ class Session:
             self._watchdog.stop()
         if problem is not None:
             raise problem from None  # psycopg's texts may quote an event
+
+    def mixing_cursor(self, connection: Any) -> Any:
+        """A cursor that mixes values into statements itself, for servers with another idea of parameters."""
+        return self._psycopg.ClientCursor(connection)
 
     def remaining(self) -> float:
         """Seconds left of the call. Raises DeadlineReached, which `call` understands."""
@@ -131,7 +139,7 @@ class Session:
                 diag.column_name or "",
                 diag.constraint_name or "",
             )
-            return meaning(said, self.who, committing=self.committing, remedies=remedies)
+            return self._judge(said, self.who, committing=self.committing, remedies=remedies)
         if self._watchdog.fired:
             return self._overdue()
         if isinstance(error, self._psycopg.OperationalError):

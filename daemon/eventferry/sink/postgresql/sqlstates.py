@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from eventferry.sink.errors import BatchRejected, SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.safe import safe_text
@@ -55,6 +56,14 @@ class Complaint:
     context: str = ""
     column: str = ""
     constraint: str = ""
+
+
+class Judge(Protocol):
+    """What complaints mean: `meaning`, or what goes before it for another server."""
+
+    def __call__(
+        self, said: Complaint, who: str, *, committing: bool = ..., remedies: Mapping[str, str] | None = ...
+    ) -> SinkError: ...
 
 
 def meaning(

@@ -1,0 +1,240 @@
+"""Appends events to a table in Amazon Redshift: files in S3, COPY, and the batch's id in one transaction."""
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from eventferry.sink import Batch, BatchLimits, BatchRejected, Guarantee, Sink, SinkMisconfigured
+from eventferry.sink.books import BATCHES, PARTS
+from eventferry.sink.columns import BATCH_ID, EVENT
+from eventferry.sink.objects import Bucket, open_bucket, place_of
+from eventferry.sink.postgresql.session import Session
+from eventferry.sink.safe import safe_text
+from eventferry.sink.wrapped import count_values
+from eventferry_sinks.redshift.complaints import LOAD_FAILED, judge
+from eventferry_sinks.redshift.options import RedshiftOptions
+from eventferry_sinks.redshift.staging import Stage
+from eventferry_sinks.redshift.statements import (
+    RedshiftBooks,
+    add_statement,
+    book_statements,
+    columns_there,
+    copy_statement,
+    create_statement,
+    fits,
+    longest,
+    quoted,
+    types_of,
+)
+
+
+class RedshiftSink(Sink[RedshiftOptions]):
+    """One transaction a batch, under a lock on the books: Redshift enforces no keys that would keep twins apart."""
+
+    Options = RedshiftOptions
+    guarantee = Guarantee.EFFECTIVELY_ONCE
+    can_replace = True
+    experimental = True
+    proved_against = "PostgreSQL 18 with COPY stubbed, and rclone's S3"
+    limits = BatchLimits(max_events=500_000, max_bytes=64 * 1024 * 1024)
+    needs = {"psycopg": "eventferry[redshift]", "boto3": "eventferry[redshift]"}  # noqa: RUF012 - a ClassVar in Sink
+
+    _session: Session | None = None
+    _bucket: Bucket
+    _books: RedshiftBooks
+    _types: Mapping[str, str]
+
+    def open(self) -> None:
+        schema, table = self.options.place
+        self._table = quoted(schema, table)
+        self._types = types_of(self.options.all_columns())
+        self._books = RedshiftBooks(f"{schema}.{table}", self._table, quoted(schema) + ".")
+        session = Session(self.options, "eventferry[redshift]", judge)
+        self._bucket = open_bucket(place_of(self.options.stage), self.options.s3, self.options.timeout)
+        try:
+            with session.call():
+                pass
+        except BaseException:
+            self._bucket.close()
+            raise
+        self._session = session
+
+    def deliver(self, batch: Batch) -> None:
+        with self._transaction() as cursor:
+            discarded, stage = self._prepare(cursor)
+            if self._books.was_recorded(cursor, batch):
+                if batch.attempt > 1 and not self.options.keep_staged:
+                    stage.sweep(self._folder(batch.id))  # the attempt that took effect could not
+                return
+            if batch.replaces:
+                self._make_room(cursor, batch)
+            lacking = batch.lacking(self._books.recorded_parts(cursor, batch))
+            if lacking:
+                self._load(cursor, stage, lacking, batch.id, discarded)
+            self._books.record(cursor, batch, lacking.count(b"\n"))
+            self._opened.committing = True
+            cursor.execute("COMMIT")
+            self._tidy(stage)
+        for name, number in stage.misfits.items():
+            self.count("values.misfitted", name, number)
+        columns = self.options.all_columns()
+        for name, number in count_values(lacking, {name: columns[name] for name in discarded}).items():
+            self.count("values.discarded", name, number)
+        if lacking:
+            self.count("bytes.sent", number=stage.sent)
+
+    def was_delivered(self, batch: Batch) -> bool | None:
+        session = self._opened
+        with session.call(self._remedies()) as connection:
+            cursor = session.mixing_cursor(connection)
+            if not columns_there(cursor, self.options.place[0], BATCHES):
+                return False
+            return self._books.was_recorded(cursor, batch)
+
+    def check(self) -> Iterator[str]:
+        session = self._opened
+        with session.call(self._remedies()) as connection:
+            cursor = session.mixing_cursor(connection)
+            cursor.execute("SELECT version(), current_user")
+            version, user = cursor.fetchall()[0]
+        yield f"{session.who} answers: {safe_text(version, 120)}"
+        yield f"it takes the user {user}, {'under' if session.is_encrypted else 'without'} TLS"
+        self._bucket.begin(self.options.timeout)
+        self._bucket.prove()
+        yield f"{self._bucket.root} can be listed {self._bucket.identity}"
+        with self._transaction() as cursor:
+            discarded, stage = self._prepare(cursor)
+            try:
+                body = b'{"event_type":"eventferry.check"}\n'
+                self._load(cursor, stage, body, secrets.token_hex(16), discarded)
+            finally:
+                stage.clear()
+            cursor.execute("ROLLBACK")
+        yield f"a file can be staged and copied into {self.options.table} (tried and rolled back)"
+
+    def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+            self._bucket.close()
+
+    @property
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("the sink is not open")
+        return self._session
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """A cursor in a transaction that has the books to itself; what is not committed is rolled back."""
+        session, schema = self._opened, self.options.place[0]
+        with session.call(self._remedies()) as connection:
+            cursor = session.mixing_cursor(connection)
+            self._bucket.begin(session.remaining())
+            cursor.execute(f"SET statement_timeout TO {max(1, int(session.remaining() * 950))}")
+            if not all(columns_there(cursor, schema, each) for each in (BATCHES, PARTS)):
+                for statement in book_statements(schema):
+                    cursor.execute(statement)
+            cursor.execute("BEGIN")
+            # The transaction sees what was committed when it first reads, which is after it has the lock.
+            cursor.execute(f"LOCK {quoted(schema, BATCHES)}")
+            yield cursor
+
+    def _prepare(self, cursor: Any) -> tuple[list[str], Stage]:
+        """Make the table fit; gives the columns that it lacks and goes without, and where files are staged."""
+        there = columns_there(cursor, *self.options.place)
+        if not there:
+            self._create(cursor)
+            there = dict(self._types)
+        discarded = []
+        for name, type in self._types.items():
+            if name not in there and not self._add(cursor, name, type):
+                discarded.append(name)
+            elif name in there and not fits(type, there[name]):
+                raise SinkMisconfigured(
+                    f"{self._opened.who}: column {name!r} of table {self.options.table} is {there[name]}, but {type} is"
+                    " configured; configure another name, or another table"
+                )
+        columns = {name: column for name, column in self.options.all_columns().items() if name not in discarded}
+        lengths = {name: longest(there.get(name, self._types[name])) for name in columns}
+        return discarded, Stage(self._bucket, columns, {name: most for name, most in lengths.items() if most})
+
+    def _create(self, cursor: Any) -> None:
+        statement = create_statement(self._table, self._types)
+        if not self.options.create:
+            raise SinkMisconfigured(
+                f"{self._opened.who}: there is no table {self.options.table}; run: {statement}, or set create = true"
+            )
+        cursor.execute(statement)
+
+    def _add(self, cursor: Any, name: str, type: str) -> bool:
+        """Whether the column is there now; False where it is left out."""
+        statement, contract = add_statement(self._table, name, type), self.options.schema_contract
+        if contract == "evolve":
+            cursor.execute(statement)
+            self.count("columns.added", name)
+            return True
+        if contract == "discard" and name not in (EVENT, BATCH_ID):
+            return False
+        raise SinkMisconfigured(
+            f"{self._opened.who}: table {self.options.table} lacks the column {name!r}, and schema_contract is"
+            f" {contract!r}; run: {statement}"
+        )
+
+    def _make_room(self, cursor: Any, batch: Batch) -> None:
+        """Delete what the batch replaces; refuse where the same events would stay under an id that it does not know."""
+        self._books.forget(cursor, batch)
+        if others := self._books.strangers(cursor, batch):
+            raise SinkMisconfigured(
+                f"{self._opened.who}: nothing was replaced, for batches of a lost ledger hold events of"
+                f" {batch.parts[0].key} in table {self.options.table}, too; fill another table through a sink of"
+                f" another name, or delete their rows: {', '.join(others)}"
+            )
+
+    def _load(self, cursor: Any, stage: Stage, body: bytes, batch_id: str, discarded: list[str]) -> None:
+        folder = self._folder(batch_id)
+        manifest = stage.put(folder, body, batch_id)
+        names = [name for name in self._types if name not in discarded]
+        options = self.options
+        try:
+            cursor.execute(copy_statement(self._table, names, manifest, options.iam_role, options.stage_region))
+        except Exception as error:
+            if LOAD_FAILED.search(str(error)) is None:
+                raise
+            reason = self._reason(cursor, folder)
+        else:
+            return
+        stage.clear()
+        raise BatchRejected(f"{self._opened.who}: {reason}")
+
+    def _folder(self, batch_id: str) -> str:
+        return f"{self.options.table}/{batch_id}"
+
+    def _reason(self, cursor: Any, folder: str) -> str:
+        """Why COPY refused a row, from the cluster's own table, without the row."""
+        cursor.execute("ROLLBACK")
+        cursor.execute(
+            "SELECT trim(column_name), trim(error_message) FROM sys_load_error_detail"
+            " WHERE file_name LIKE %s ORDER BY start_time DESC LIMIT 1",
+            [f"%{folder}/%"],
+        )
+        found = cursor.fetchall()
+        if not found:
+            return "COPY refused a row; sys_load_error_detail says nothing about it"
+        column, message = found[0]
+        return f"{safe_text(message, 200)} (column {safe_text(column, 70)})"
+
+    def _tidy(self, stage: Stage) -> None:
+        if not self.options.keep_staged and (left := stage.clear()):
+            self.count("objects.left", number=left)
+
+    def _remedies(self) -> dict[str, str]:
+        user, schema = quoted(self._opened.user), quoted(self.options.place[0])
+        return {
+            "42501": (
+                f"let a superuser run: GRANT USAGE, CREATE ON SCHEMA {schema} TO {user};"
+                f" GRANT SELECT, INSERT, DELETE ON {self._table} TO {user}"
+            ),
+            "3F000": f"create the schema: CREATE SCHEMA {schema} AUTHORIZATION {user}",
+        }
