@@ -1,7 +1,7 @@
 """Stands in for Amazon Redshift: a PostgreSQL behind a proxy that understands COPY … FROM 's3://…/manifest'.
 
-Everything but COPY is PostgreSQL's own; the files are really read from S3. What is not proved so: Redshift's parser, its
-rights, its isolation, its own errors of COPY.
+Everything but COPY is PostgreSQL's own, and the files come from a real S3. What is not proved so: Redshift's parser,
+its rights, its isolation, its own errors of COPY.
 """
 
 import contextlib
@@ -53,7 +53,8 @@ def prepare_database(server: PostgresServer) -> None:
     """What Redshift has and PostgreSQL has not: the type SUPER, and the table that says why a load failed."""
     server.run(
         "CREATE DOMAIN super AS jsonb",
-        "CREATE TABLE sys_load_error_detail (column_name text, error_message text, file_name text, start_time timestamp)",
+        "CREATE TABLE sys_load_error_detail"
+        " (column_name text, error_message text, file_name text, start_time timestamp)",
         "GRANT SELECT ON sys_load_error_detail TO PUBLIC",
     )
 
@@ -64,17 +65,16 @@ def folder_of(root: Path) -> Get:
 
 
 def _carry_up(client: socket.socket, upstream: socket.socket, get: Get) -> None:
-    with contextlib.suppress(OSError, EOFError):
-        with client.makefile("rb") as said:
-            size = _exactly(said, 4)  # the startup message has no type
-            upstream.sendall(size + _exactly(said, struct.unpack("!I", size)[0] - 4))
-            while True:
-                kind, size = _exactly(said, 1), _exactly(said, 4)
-                body = _exactly(said, struct.unpack("!I", size)[0] - 4)
-                found = _COPY.fullmatch(body) if kind == b"Q" else None
-                if found:
-                    body = _load(found, get)
-                upstream.sendall(kind + struct.pack("!I", len(body) + 4) + body)
+    with contextlib.suppress(OSError, EOFError), client.makefile("rb") as said:
+        size = _exactly(said, 4)  # the startup message has no type
+        upstream.sendall(size + _exactly(said, struct.unpack("!I", size)[0] - 4))
+        while True:
+            kind, size = _exactly(said, 1), _exactly(said, 4)
+            body = _exactly(said, struct.unpack("!I", size)[0] - 4)
+            found = _COPY.fullmatch(body) if kind == b"Q" else None
+            if found:
+                body = _load(found, get)
+            upstream.sendall(kind + struct.pack("!I", len(body) + 4) + body)
     _cut(client, upstream)
 
 

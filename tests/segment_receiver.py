@@ -1,7 +1,7 @@
-"""Stands in for Segment's tracking API: checks what its documentation demands of `/v1/batch`, over real HTTP on loopback.
+"""Stands in for Segment's tracking API: checks what its documentation demands of `/v1/batch`, over HTTP on loopback.
 
-Like Segment it answers 400 to what is too large or no JSON, and 200 to all else, also to calls that it then drops: those
-are kept in `dropped`, so that a test sees them.
+Like Segment it answers 400 to what is too large or no JSON, and 200 to all else, also to calls that it then drops:
+those are kept in `dropped`, so that a test sees them.
 """
 
 import base64

@@ -68,9 +68,9 @@ def running(command: list[str], ready: str, **environment: str) -> Iterator[str]
 def find_program(name: str, remedy: str) -> str:
     """The path of a program of the virtual environment or the machine. Absent: the test skips, in CI it fails."""
     found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
-    if found:
-        return found
-    missing(f"{name} is missing in {sys.prefix} and on PATH", remedy)
+    if not found:
+        missing(f"{name} is missing in {sys.prefix} and on PATH", remedy)
+    return found
 
 
 def missing(what: str, remedy: str) -> NoReturn:

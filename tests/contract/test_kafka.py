@@ -193,6 +193,7 @@ def test_a_cluster_that_never_answers_does_not_hold_up_the_opening():
         ("SASL_AUTHENTICATION_FAILED", SinkMisconfigured),
         ("_AUTHENTICATION", SinkMisconfigured),
         ("_FENCED", SinkMisconfigured),
+        ("TOPIC_EXCEPTION", SinkMisconfigured),
         ("MSG_SIZE_TOO_LARGE", BatchTooLarge),
         ("INVALID_RECORD", BatchRejected),
         ("NOT_ENOUGH_REPLICAS", SinkUnavailable),

@@ -536,6 +536,33 @@ class TestTrouble:
             assert time.monotonic() - begun < 1.5
             assert caught.value.untouched
 
+    def test_an_attempt_that_still_commits_is_waited_for(self, server, new, table):
+        """While an earlier attempt hangs in its COMMIT nobody says that it was in vain; once it ended, all is clear."""
+        batch = make_batch(sample_events(2))
+        with new(timeout="500ms") as sink:
+            sink.deliver(make_batch(sample_events(1), salt="before"))
+            with psycopg.connect(server.dsn()) as hanging:
+                claim = f"INSERT INTO eventferry_batches VALUES ('{batch.id}', '{table}', 2)"
+                hanging.execute(claim)
+                with pytest.raises(SinkUnavailable):
+                    sink.was_delivered(batch)
+                assert fails(SinkUnavailable, sink, batch).untouched
+                hanging.rollback()
+                assert sink.was_delivered(batch) is False
+                hanging.execute(claim)
+                hanging.commit()
+            assert sink.was_delivered(batch) is True
+
+    def test_a_table_that_a_crash_empties_holds(self, server, new, table):
+        """An unlogged table would lose what was confirmed: the sink is held until it is logged."""
+        columns = "event jsonb, batch_id text, event_time timestamptz, event_type text"
+        server.run(f"CREATE UNLOGGED TABLE {table} ({columns})")
+        with new() as sink:
+            assert "is UNLOGGED" in str(fails(SinkMisconfigured, sink))
+            server.run(f"ALTER TABLE {table} SET LOGGED")
+            sink.deliver(make_batch(sample_events(1)))
+        assert len(events_in(server, table)) == 1
+
     def test_silence_before_commit_is_certain(self, server, new, table):
         """At the deadline before COMMIT was sent nothing can have been taken, and nothing is."""
         with CuttingProxy(server.socket) as proxy:

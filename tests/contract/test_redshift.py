@@ -47,8 +47,8 @@ class Cluster:
         except psycopg.errors.UndefinedTable:
             return []
 
-    def staged(self):
-        return sorted(path.name for path in (self.s3.folder / "stage").rglob("*") if path.is_file())
+    def staged(self, prefix):
+        return sorted(path.name for path in (self.s3.folder / "stage" / prefix).rglob("*") if path.is_file())
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ class TestRedshift(SinkPromises):
 
     def place(self, **more):
         table = new_table()
-        given = {"table": table, **more}
+        given = {"table": table, "timeout": "60s", **more}
         return Target(lambda: self.cluster.make(**given), lambda: self.cluster.events(table))
 
     @contextmanager
@@ -132,24 +132,25 @@ def table():
 
 
 def test_nothing_stays_in_the_stage(cluster, table):
-    """After the commit the files are gone; after a lost reply the repeat removes them; `keep_staged` keeps them."""
-    batch = make_batch(sample_events(3))
-    with cluster.make(table=table) as sink:
-        sink.deliver(batch)
-        assert cluster.staged() == []
-    with (
-        CuttingProxy("127.0.0.1", cluster.port) as proxy,
-        cluster.make(table=table, dsn=cluster.dsn(proxy.port)) as sink,
-    ):
-        proxy.cut_after(b"COMMIT\0")
-        with pytest.raises(SinkUnavailable):
-            sink.deliver(make_batch(sample_events(3), salt="lost"))
-        assert cluster.staged() == ["0000.json.gz", "manifest"]
-        sink.deliver(make_batch(sample_events(3), salt="lost", attempt=2))
-        assert cluster.staged() == []
+    """Files are gone after the commit and after a refusal; after a lost reply the repeat removes them."""
+    tidy = {"table": table, "stage": "s3://stage/tidy"}
+    with cluster.make(**tidy) as sink:
+        sink.deliver(make_batch(sample_events(3)))
+        with pytest.raises(BatchRejected):
+            sink.deliver(make_batch([b'{"a":"\\u0000"}']))
+        list(sink.check())
+        assert cluster.staged("tidy") == []
+    with CuttingProxy("127.0.0.1", cluster.port) as proxy:
+        with cluster.make(**tidy, dsn=cluster.dsn(proxy.port)) as sink:
+            proxy.cut_after(b"COMMIT\0")
+            with pytest.raises(SinkUnavailable):
+                sink.deliver(make_batch(sample_events(3), salt="lost"))
+            assert cluster.staged("tidy") == ["0000.json.gz", "manifest"]
+            sink.deliver(make_batch(sample_events(3), salt="lost", attempt=2))
+        assert cluster.staged("tidy") == []
     with cluster.make(table=table, keep_staged=True, stage="s3://stage/kept") as sink:
         sink.deliver(make_batch(sample_events(3), salt="kept"))
-    assert cluster.staged() == ["0000.json.gz", "manifest"]
+    assert cluster.staged("kept") == ["0000.json.gz", "manifest"]
     assert len(cluster.events(table)) == 9
 
 
@@ -166,7 +167,8 @@ def test_the_clusters_own_words_are_told(cluster, table):
     batch = make_batch([b'{"a":"poison"}'])
     name = f"s3://stage/loads/{table}/{batch.id}/0000.json.gz"
     cluster.server.run(
-        f"INSERT INTO sys_load_error_detail VALUES ('event', 'Invalid JSON ', '{name}', now()), ('x', 'else', 'y', now())"
+        "INSERT INTO sys_load_error_detail VALUES"
+        f" ('event', 'Invalid JSON ', '{name}', now()), ('x', 'else', 'y', now())"
     )
     with cluster.make(table=table) as sink:
         with pytest.raises(BatchRejected, match=r"postgres: Invalid JSON \(column event\)$"):
@@ -178,7 +180,7 @@ def test_the_clusters_own_words_are_told(cluster, table):
 
 
 def test_texts_too_long_for_their_column_do_not_fit(cluster, table):
-    """A text longer than its column is NULL there, counted, and whole in the event; a row too long for COPY is refused."""
+    """A text longer than its column is NULL there, counted, whole in the event; a row too long for COPY is refused."""
     long = "ü" * 40_000
     with cluster.make(table=table, columns={"a": "a"}) as sink:
         sink.deliver(make_batch([json.dumps({"a": long}).encode(), b'{"a":"short"}']))
@@ -196,9 +198,11 @@ def test_columns_follow_the_contract(cluster, table):
     with cluster.make(table=table) as sink:
         sink.deliver(make_batch(sample_events(1)))
     number = {"n": {"path": "n", "type": "integer"}}
-    with cluster.make(table=table, columns=number, schema_contract="freeze") as sink:
-        with pytest.raises(SinkMisconfigured, match='ADD COLUMN "n" bigint'):
-            sink.deliver(make_batch(sample_events(1, 1)))
+    with (
+        cluster.make(table=table, columns=number, schema_contract="freeze") as sink,
+        pytest.raises(SinkMisconfigured, match='ADD COLUMN "n" bigint'),
+    ):
+        sink.deliver(make_batch(sample_events(1, 1)))
     with cluster.make(table=table, columns=number, schema_contract="discard") as sink:
         sink.deliver(make_batch(sample_events(1, 1)))
         assert sink.counts["values.discarded", "n"] == 1
@@ -207,7 +211,7 @@ def test_columns_follow_the_contract(cluster, table):
         assert sink.counts["columns.added", "n"] == 1
     with (
         cluster.make(table=table, columns={"n": "n"}) as sink,
-        pytest.raises(SinkMisconfigured, match="'n' .* is bigint"),
+        pytest.raises(SinkMisconfigured, match=r"'n' .* is bigint"),
     ):
         sink.deliver(make_batch(sample_events(1, 3)))
     assert cluster.server.run(f"SELECT n FROM {table} ORDER BY ctid") == [(None,), (None,), (2,)]

@@ -246,6 +246,9 @@ def test_a_table_that_cannot_do_is_refused(server, make, database):
         (90073, "Warehouse cannot be resumed because resource monitor", SinkMisconfigured, "resource monitor"),
         (625, "Statement 'x' has locked table 'Y' in transaction 17", SinkUnavailable, "ABORT_TRANSACTION"),
         (630, "Statement reached its statement or warehouse timeout", SinkUnavailable, "timeout"),
+        (603, "SQL execution internal error:\nProcessing aborted by error 300010", SinkUnavailable, "internal problem"),
+        (390111, "Session no longer exists. New login required.", SinkUnavailable, "session is over"),
+        (390114, "Authentication token has expired.", SinkUnavailable, "session is over"),
         (4711, "A word that nobody knows", SinkMisconfigured, "nobody knows"),
     ],
 )
@@ -264,7 +267,7 @@ def test_an_error_number_says_what_to_do(server, make, database, number, message
     assert _events(server, database) == sample_events(2)
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [400, 429, 500, 503])
 def test_a_status_is_not_retried_by_the_driver(server, make, database, status):
     """What the driver would try again for minutes is said at once; the daemon decides."""
     with make() as sink:
@@ -277,8 +280,36 @@ def test_a_status_is_not_retried_by_the_driver(server, make, database, status):
     assert _events(server, database) == sample_events(2)
 
 
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ("390100", "Incorrect username or password was specified."),
+        ("390144", "JWT token is invalid."),
+        ("390189", "Role 'FERRY' specified in the connect string does not exist or not authorized."),
+        ("390201", "The requested warehouse does not exist or not authorized."),
+    ],
+)
+def test_a_refused_login_holds_the_sink(server, make, number, message):
+    """Whatever number the refusal has: a wrong password that is tried again and again would lock the user out."""
+    answer = {"success": False, "code": number, "message": message, "data": {"nextAction": "RETRY_LOGIN"}}
+    server.arm((200, json.dumps(answer).encode()), "POST /session/v1/login-request")
+    with pytest.raises(SinkMisconfigured, match=f"refuses to log in .*{number}") as caught:
+        make().open()
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(("status", "words"), [(403, "no such account"), (404, "check account")])
+def test_an_account_that_is_not_there_holds_the_sink(server, make, status, words):
+    """The answer to a wrong account is said at once; the driver would ask again until the deadline."""
+    server.arm((status, b"no"), "POST /session/v1/login-request")
+    started = time.monotonic()
+    with pytest.raises(SinkMisconfigured, match=words):
+        make(timeout=60.0).open()
+    assert time.monotonic() - started < 30
+
+
 def test_a_wrong_login_holds_the_sink(make, monkeypatch):
-    """A refused user is a matter for a person, and the password is in no message."""
+    """What the driver itself says of a login it could not finish is a matter for a person, too."""
     from snowflake.connector import auth
     from snowflake.connector.errors import DatabaseError
 

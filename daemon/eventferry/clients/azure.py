@@ -2,11 +2,11 @@
 
 import os
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from eventferry.clients.diagnosis import read_options
+from eventferry.clients.once import made_once
 from eventferry.errors import ConfigError
 
 _CONNECTIONS = 32
@@ -72,7 +72,7 @@ class AzureOptions:
         return DefaultAzureCredential(**more)
 
 
-@lru_cache(maxsize=16)
+@made_once
 def connect(options: AzureOptions) -> Any:
     """One azure.storage.blob.BlobServiceClient per set of options and process; using it is thread-safe.
 

@@ -3,11 +3,11 @@
 import os
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from eventferry.clients.diagnosis import read_options
+from eventferry.clients.once import made_once
 from eventferry.errors import ConfigError
 
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
@@ -51,7 +51,7 @@ class GcsOptions:
         return DEFAULT_RETRY.with_timeout(self.patience)
 
 
-@lru_cache(maxsize=16)
+@made_once
 def connect(options: GcsOptions) -> Any:
     """One google.cloud.storage.Client per set of options and process; using it is thread-safe.
 

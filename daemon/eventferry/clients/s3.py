@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eventferry.clients.diagnosis import read_options
+from eventferry.clients.once import made_once
 from eventferry.errors import ConfigError
 
 _ROLE_SESSION = "eventferry"
@@ -44,7 +45,7 @@ class S3Options:
         return made
 
 
-@lru_cache(maxsize=16)
+@made_once
 def connect(options: S3Options) -> Any:
     """One client per set of options and process: making one takes 100 ms, using one is thread-safe.
 

@@ -186,6 +186,11 @@ class WatchedAdapter(requests.adapters.HTTPAdapter):
             "https": watched_pool(urllib3.connectionpool.HTTPSConnectionPool, self._watchdog, self._connect),
         }
 
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self.poolmanager.pool_classes_by_scheme
+        return manager
+
 
 def watched_pool(base: Any, watchdog: Watchdog, connect: Connect = connect) -> Callable[..., Any]:
     """A subclass of urllib3's pool class `base` whose connections `connect` makes and `watchdog` watches."""

@@ -14,6 +14,8 @@ from eventferry.store.base import ObjectReader, Store
 
 # Stored bytes of the largest object that is fetched ahead: of a larger one the transfer takes longer than the latency.
 SMALL_BYTES = 1024 * 1024
+# Threads of all who read ahead in this process; the unit of systemd bounds the service's as well.
+SEATS = threading.BoundedSemaphore(64)
 
 
 class Opener(Protocol):
@@ -95,20 +97,22 @@ class ReadAhead:
         self.close()
 
     def expect(self, key: str, version: str, size: int) -> bool:
-        """This one will be opened, and after those named before; False where there is no room for it yet."""
+        """This one will be opened, and after those named before; False where there is no room or thread for it yet."""
         if (key, version) in self._fetches or size > SMALL_BYTES:
             return True
         if len(self._fetches) >= 2 * self._reads or self._held + size > self._most or not self._room.take(size):
             return False
         self._held += size
-        fetch = self._fetches[key, version] = _Fetch(key, version, size)
+        fetch = _Fetch(key, version, size)
         with self._lock:
-            self._waiting.append(fetch)
-            if self._threads >= self._reads:
+            if self._threads < self._reads:
+                self._start_thread()
+            if self._threads:
+                self._waiting.append(fetch)
+                self._fetches[key, version] = fetch
                 return True
-            self._threads += 1
-        threading.Thread(target=self._work, name="read-ahead", daemon=True).start()
-        return True
+        self._give_back(fetch)
+        return False
 
     def open(self, key: str, version: str) -> ObjectReader:
         """The stored bytes of exactly this version. Raises as the store does."""
@@ -141,7 +145,24 @@ class ReadAhead:
             self._store.close()
             self._store = None
 
+    def _start_thread(self) -> None:
+        """One more thread, if this process may have it; it begins once the lock is free."""
+        if not SEATS.acquire(blocking=False):
+            return
+        try:
+            threading.Thread(target=self._work, name="read-ahead", daemon=True).start()
+        except RuntimeError:  # the system gives none: one object after another, as without this
+            SEATS.release()
+        else:
+            self._threads += 1
+
     def _work(self) -> None:
+        try:
+            self._fetch_waiting()
+        finally:
+            SEATS.release()
+
+    def _fetch_waiting(self) -> None:
         store: Store | None = None
         while True:
             with self._lock:

@@ -13,7 +13,7 @@ _LATER = {
 }  # fmt: skip
 _FOR_A_PERSON = {
     "accessDenied", "authError", "billingNotEnabled", "billingTierLimitExceeded", "blocked", "forbidden",
-    "invalidUser", "notFound", "notImplemented", "required",
+    "invalidUser", "notFound", "notImplemented", "policyViolation", "required",
 }  # fmt: skip
 _TOO_LARGE = {"requestTooLarge", "resourcesExceeded", "responseTooLarge", "uploadTooLarge"}
 # Which the table is not as it was when the sink was opened: no event would do.

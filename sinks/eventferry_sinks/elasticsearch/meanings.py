@@ -17,7 +17,7 @@ _NOT_THE_EVENT = (
     ("pipeline with id", "create the pipeline, or take `pipeline` away"),
     ("data stream", "set data_stream = true for a data stream"),
     ("no write index", "give the alias an index to write to"),
-    ("maximum normal shards", "the cluster takes no further index: raise cluster.max_shards_per_node, or drop some"),
+    ("this action would add", "the cluster takes no further index: raise cluster.max_shards_per_node, or drop some"),
 )
 
 

@@ -17,7 +17,7 @@ _FOR_A_PERSON = {
     "_AUTHENTICATION": "the cluster refuses the credentials",
     "UNSUPPORTED_SASL_MECHANISM": "configure a mechanism that the cluster has",
     "_SSL": "TLS failed; name the authority of the cluster's certificate in ca_file",
-    "INVALID_TOPIC_EXCEPTION": "configure another topic",
+    "TOPIC_EXCEPTION": "configure another topic",
     "INVALID_REQUIRED_ACKS": "",
     "POLICY_VIOLATION": "a policy of the cluster forbids it",
     "UNSUPPORTED_COMPRESSION_TYPE": "configure another compression",

@@ -54,10 +54,13 @@ def quoted(name: str) -> str:
 
 def wanted_columns(options: MysqlOptions, server: Server) -> dict[str, str]:
     """Name → type of every column that is filled, in order."""
-    columns = {name: TYPES[column.type] for name, column in options.all_columns().items()}
-    columns |= {EVENT: "LONGTEXT NOT NULL", BATCH_ID: f"{_ID} NOT NULL"}
+    # Said of each column, for a table that somebody made may have another default.
+    letters = f"CHARACTER SET utf8mb4 COLLATE {server.collation}"
+    types = {kind: f"{type} {letters}" if type == "LONGTEXT" else type for kind, type in TYPES.items()}
+    columns = {name: types[column.type] for name, column in options.all_columns().items()}
+    columns |= {EVENT: f"LONGTEXT {letters} NOT NULL", BATCH_ID: f"{_ID} NOT NULL"}
     if options.unique_event_id is not None:
-        columns[EVENT_ID] = f"VARCHAR({EVENT_ID_LENGTH}) COLLATE {server.collation}"
+        columns[EVENT_ID] = f"VARCHAR({EVENT_ID_LENGTH}) {letters}"
     return columns
 
 
@@ -102,18 +105,7 @@ def make_ready(connection: Connection, options: MysqlOptions, server: Server) ->
 
     Creates and alters what the options allow. Raises SinkMisconfigured with the statement that a person may run.
     """
-    statements = {options.table: creation(options, server), **books_creation()}
-    for table, statement in statements.items():
-        if not (engine := _engine(connection, table)):
-            if not options.create:
-                raise SinkMisconfigured(
-                    f"table {table} is missing in database {options.database}; set create = true, or run: {statement}"
-                )
-            connection.run(statement)
-        elif engine.casefold() != "innodb":
-            raise SinkMisconfigured(
-                f"table {table} is {engine}, which has no transactions; run: ALTER TABLE {quoted(table)} ENGINE=InnoDB"
-            )
+    _make_tables(connection, options, {options.table: creation(options, server), **books_creation()})
     there = _columns(connection, options.table)
     lacking = {name: type for name, type in wanted_columns(options, server).items() if name.casefold() not in there}
     added = _add(connection, options, lacking) if lacking else ()
@@ -124,6 +116,26 @@ def make_ready(connection: Connection, options: MysqlOptions, server: Server) ->
     if options.unique_event_id is not None:
         _check_unique(connection, options)
     return Ready(found, added)
+
+
+def _make_tables(connection: Connection, options: MysqlOptions, statements: Mapping[str, str]) -> None:
+    """Create the tables that are missing, where that is asked for; refuse those without transactions."""
+    missing = []
+    for table in statements:
+        engine = _engine(connection, table)
+        if not engine:
+            missing.append(table)
+        elif engine.casefold() != "innodb":
+            raise SinkMisconfigured(
+                f"table {table} is {engine}, which has no transactions; run: ALTER TABLE {quoted(table)} ENGINE=InnoDB"
+            )
+    if missing and not options.create:
+        raise SinkMisconfigured(
+            f"no table {', '.join(missing)} in database {options.database}; set create = true, or run: "
+            + "; ".join(statements[table] for table in missing)
+        )
+    for table in missing:
+        connection.run(statements[table])
 
 
 def _engine(connection: Connection, table: str) -> str:

@@ -1,7 +1,7 @@
 """Writes batches as objects into S3, GCS, Azure or a directory, each once, with a manifest as the proof."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from eventferry.sink import (
     Batch,
@@ -13,12 +13,14 @@ from eventferry.sink import (
     SinkMisconfigured,
     SinkUnavailable,
 )
+from eventferry.sink.columns import Column
 from eventferry.sink.objects import Bucket, open_bucket, place_of
-from eventferry.sink.rows import Extractor
+from eventferry.sink.rows import Extractor, Rows
 from eventferry_sinks.object_store.formats import Format, make_format, pick
 from eventferry_sinks.object_store.layout import Layout, other_layouts
 from eventferry_sinks.object_store.manifest import Written, manifest_key, manifest_text, objects_of
 from eventferry_sinks.object_store.options import TIME, ObjectStoreOptions
+from eventferry_sinks.object_store.partitions import uses_time
 from eventferry_sinks.object_store.schema import Agreed, agree
 
 MOST_OBJECTS = 100  # of one batch: events of all times, each with a folder of its own, would never be done
@@ -148,7 +150,8 @@ class ObjectStoreSink(Sink[ObjectStoreOptions]):
     def _objects(self, batch: Batch) -> Iterator[tuple[str, bytes, int]]:
         """Key, content and number of events of each object, made one at a time."""
         columns = self.options.all_columns() if self._format.has_columns else {}
-        rows = self._extractor.extract(batch.body)
+        asked = bool(columns) or uses_time(self._layout.partition)
+        rows = self._extractor.extract(batch.body) if asked else Rows([[]])
         times = rows.values[list(columns).index(TIME) if columns else 0]
         groups = self._layout.groups(batch, times)
         if len(groups) > MOST_OBJECTS:
@@ -156,19 +159,25 @@ class ObjectStoreSink(Sink[ObjectStoreOptions]):
                 f"the batch belongs into {len(groups)} partitions, at most {MOST_OBJECTS} are written at once; expected"
                 " smaller batches, or a coarser partition"
             )
-        for name, number in rows.misfits.items() if columns else ():
-            self.count("values.misfitted", of=name, number=number)
-        agreed = self._agreed or Agreed(columns)
-        for name, values in zip(columns, rows.values, strict=False):
-            if name in agreed.left_out:
-                self.count("values.discarded", of=name, number=len(values) - values.count(None))
-        if agreed.left_out:
-            rows.values = [values for name, values in zip(columns, rows.values, strict=True) if name in agreed.written]
+        written = self._choose(rows, columns)
         for group in groups:
             body, some = (batch.body, rows) if group.positions is None else pick(batch.body, rows, group.positions)
             events = batch.events if group.positions is None else len(group.positions)
-            content = self._format.encode(body, some, agreed.written, batch.id)
+            content = self._format.encode(body, some, written, batch.id)
             yield self._layout.key(batch, group.folder), content, events
+
+    def _choose(self, rows: Rows, columns: Mapping[str, Column]) -> Mapping[str, Column]:
+        """The columns that may be written; drops others' values from `rows`; counts what people should see."""
+        if not columns:
+            return columns
+        agreed = self._agreed or Agreed(columns)
+        for name, number in rows.misfits.items():
+            self.count("values.misfitted", of=name, number=number)
+        for name, values in zip(columns, rows.values, strict=True):
+            if name in agreed.left_out and (number := len(values) - values.count(None)):
+                self.count("values.discarded", of=name, number=number)
+        rows.values = [values for name, values in zip(columns, rows.values, strict=True) if name in agreed.written]
+        return agreed.written
 
     def _settle(self, bucket: Bucket, batch: Batch, written: Sequence[Written]) -> None:
         """Another attempt, one that was given up, came first. What it wrote stands where it is whole, else ours."""

@@ -28,6 +28,8 @@ from eventferry_sinks.redshift.statements import (
     types_of,
 )
 
+TRIAL = b'{"event_type":"eventferry.check"}\n'
+
 
 class RedshiftSink(Sink[RedshiftOptions]):
     """One transaction a batch, under a lock on the books: Redshift enforces no keys that would keep twins apart."""
@@ -37,7 +39,7 @@ class RedshiftSink(Sink[RedshiftOptions]):
     can_replace = True
     experimental = True
     proved_against = "PostgreSQL 18 with COPY stubbed, and rclone's S3"
-    limits = BatchLimits(max_events=500_000, max_bytes=64 * 1024 * 1024)
+    limits = BatchLimits(max_events=100_000, max_bytes=32 * 1024 * 1024)
     needs = {"psycopg": "eventferry[redshift]", "boto3": "eventferry[redshift]"}  # noqa: RUF012 - a ClassVar in Sink
 
     _session: Session | None = None
@@ -70,12 +72,12 @@ class RedshiftSink(Sink[RedshiftOptions]):
             if batch.replaces:
                 self._make_room(cursor, batch)
             lacking = batch.lacking(self._books.recorded_parts(cursor, batch))
-            if lacking:
-                self._load(cursor, stage, lacking, batch.id, discarded)
-            self._books.record(cursor, batch, lacking.count(b"\n"))
-            self._opened.committing = True
-            cursor.execute("COMMIT")
-            self._tidy(stage)
+            with self._staging(stage):
+                if lacking:
+                    self._load(cursor, stage, lacking, batch.id, discarded)
+                self._books.record(cursor, batch, lacking.count(b"\n"))
+                self._opened.committing = True
+                cursor.execute("COMMIT")
         for name, number in stage.misfits.items():
             self.count("values.misfitted", name, number)
         columns = self.options.all_columns()
@@ -90,6 +92,7 @@ class RedshiftSink(Sink[RedshiftOptions]):
             cursor = session.mixing_cursor(connection)
             if not columns_there(cursor, self.options.place[0], BATCHES):
                 return False
+            self._begin(cursor)  # under the lock: an attempt whose COMMIT still waits somewhere is waited for
             return self._books.was_recorded(cursor, batch)
 
     def check(self) -> Iterator[str]:
@@ -105,12 +108,10 @@ class RedshiftSink(Sink[RedshiftOptions]):
         yield f"{self._bucket.root} can be listed {self._bucket.identity}"
         with self._transaction() as cursor:
             discarded, stage = self._prepare(cursor)
-            try:
-                body = b'{"event_type":"eventferry.check"}\n'
-                self._load(cursor, stage, body, secrets.token_hex(16), discarded)
-            finally:
-                stage.clear()
-            cursor.execute("ROLLBACK")
+            with self._staging(stage):
+                self._load(cursor, stage, TRIAL, secrets.token_hex(16), discarded)
+                cursor.execute("ROLLBACK")
+            stage.clear()
         yield f"a file can be staged and copied into {self.options.table} (tried and rolled back)"
 
     def close(self) -> None:
@@ -132,14 +133,17 @@ class RedshiftSink(Sink[RedshiftOptions]):
         with session.call(self._remedies()) as connection:
             cursor = session.mixing_cursor(connection)
             self._bucket.begin(session.remaining())
-            cursor.execute(f"SET statement_timeout TO {max(1, int(session.remaining() * 950))}")
             if not all(columns_there(cursor, schema, each) for each in (BATCHES, PARTS)):
                 for statement in book_statements(schema):
                     cursor.execute(statement)
-            cursor.execute("BEGIN")
-            # The transaction sees what was committed when it first reads, which is after it has the lock.
-            cursor.execute(f"LOCK {quoted(schema, BATCHES)}")
+            self._begin(cursor)
             yield cursor
+
+    def _begin(self, cursor: Any) -> None:
+        """Begin a transaction that has the books to itself; it sees what was committed when it got the lock."""
+        cursor.execute(f"SET statement_timeout TO {max(1, int(self._opened.remaining() * 950))}")
+        cursor.execute("BEGIN")
+        cursor.execute(f"LOCK {quoted(self.options.place[0], BATCHES)}")
 
     def _prepare(self, cursor: Any) -> tuple[list[str], Stage]:
         """Make the table fit; gives the columns that it lacks and goes without, and where files are staged."""
@@ -205,7 +209,6 @@ class RedshiftSink(Sink[RedshiftOptions]):
             reason = self._reason(cursor, folder)
         else:
             return
-        stage.clear()
         raise BatchRejected(f"{self._opened.who}: {reason}")
 
     def _folder(self, batch_id: str) -> str:
@@ -225,7 +228,15 @@ class RedshiftSink(Sink[RedshiftOptions]):
         column, message = found[0]
         return f"{safe_text(message, 200)} (column {safe_text(column, 70)})"
 
-    def _tidy(self, stage: Stage) -> None:
+    @contextlib.contextmanager
+    def _staging(self, stage: Stage) -> Iterator[None]:
+        """Remove the files in the end, unless the outcome is unknown: then the repeat does it."""
+        try:
+            yield
+        except BaseException:
+            if not self._opened.committing:
+                stage.clear()
+            raise
         if not self.options.keep_staged and (left := stage.clear()):
             self.count("objects.left", number=left)
 

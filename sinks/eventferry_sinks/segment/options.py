@@ -47,8 +47,8 @@ class SegmentOptions(SinkOptions):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.write_key.get_secret_value() or ":" in self.write_key.get_secret_value():
-            raise ValueError("write_key is empty or holds a colon; expected the write key of a source")
+        if not self.write_key.get_secret_value():
+            raise ValueError("write_key is empty; expected the write key of a source")
         if self.message_id is not None:
             Column(path=(self.message_id,))
         for group in self.groups:

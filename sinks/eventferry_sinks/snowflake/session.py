@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from eventferry.sink import SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.safe import safe_text
@@ -11,6 +12,7 @@ from eventferry_sinks.snowflake.meaning import meaning_of
 
 # Of the timeout, up to some seconds: for ending what is not committed, which lets its lock go.
 _GOODBYE, _LONGEST_GOODBYE = 0.2, 3.0
+_API = ("/session/", "/queries/")
 
 
 class BrokenCall(Exception):
@@ -19,6 +21,10 @@ class BrokenCall(Exception):
     def __init__(self, reason: str, *, sent: bool) -> None:
         super().__init__(reason)
         self.sent = sent  # the request may have been read
+
+
+class RefusedCall(Exception):
+    """An answer 403, which the driver would ask for again until the deadline."""
 
 
 class Session:
@@ -81,6 +87,11 @@ class Session:
             return None
         if self._watchdog.fired or isinstance(error, DeadlineReached):
             return SinkUnavailable(f"{self._who} did not finish within {self._timeout:g} s; what it took is unknown")
+        if isinstance(error, RefusedCall):
+            return SinkMisconfigured(
+                f"{self._who} answered 403: there is no such account, or a network policy keeps eventferry out; check"
+                " account and endpoint"
+            )
         if isinstance(error, BrokenCall):
             untouched = not (self.committing and error.sent)
             ending = "" if untouched else "; what it took is unknown"
@@ -142,9 +153,15 @@ def _watched_adapter(base: Any, watchdog: Watchdog) -> Any:
                 raise  # the driver says what is wrong with the certificate
             except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 raise BrokenCall(_reason(error, urllib3), sent=not _kept_out(error, urllib3)) from None
-            if response.status_code >= 500 or response.status_code in (408, 429):
+            status = response.status_code
+            # The storage of a stage says 400 and 403 where the driver has to fetch another token for it.
+            is_own = urlsplit(request.url).path.startswith(_API)
+            if status >= 500 or status in (408, 429) or (is_own and status in (400, 405)):
                 response.close()
-                raise BrokenCall(f"it answered {response.status_code}", sent=response.status_code != 429)
+                raise BrokenCall(f"it answered {status}", sent=status != 429)
+            if is_own and status == 403:
+                response.close()
+                raise RefusedCall
             return response
 
     return Adapter

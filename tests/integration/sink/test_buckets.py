@@ -139,6 +139,29 @@ class TestEveryStore:
             pass
 
 
+@pytest.mark.parametrize("access", [{"account_url": "https://far.example"}, {"connection_string": "nonsense"}])
+def test_an_account_that_is_none_calls_a_person(access):
+    """The library's own words would say the value; ours say what to write."""
+    key = {} if "connection_string" in access else {"account_key": SECRET}
+    with pytest.raises(SinkMisconfigured, match="account"):
+        open_bucket(place_of("azure://bucket/a"), AzureAccess(**access, **key))
+
+
+def test_a_call_through_a_proxy_ends_at_its_deadline(monkeypatch):
+    """Proxies of the environment are used, and their connections are watched as well."""
+    with dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"a") as url:
+        monkeypatch.setenv("HTTP_PROXY", url.removesuffix("/in"))
+        monkeypatch.setenv("http_proxy", url.removesuffix("/in"))
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        for kind in ("s3", "gs"):
+            with (
+                _bucket(kind, "http://far.example", 0.3) as bucket,
+                pytest.raises(SinkUnavailable, match=r"within 0\.3 s"),
+            ):
+                bucket.put("k", b"x")
+
+
 def test_the_access_of_another_store_is_refused():
     """Whoever mixes them up is told, before anything is sent."""
     with pytest.raises(SinkMisconfigured, match="gs:// URLs"):

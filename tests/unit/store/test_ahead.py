@@ -7,6 +7,7 @@ import pytest
 
 from eventferry.errors import ObjectChanged
 from eventferry.store import StoreObject
+from eventferry.store import ahead as ahead_module
 from eventferry.store.ahead import SMALL_BYTES, ReadAhead, Room
 
 SECONDS = 20
@@ -132,3 +133,22 @@ def test_what_is_forgotten_can_be_read_again() -> None:
         ahead.forget(keep={("b", "1")})
         assert room.take(200)
         assert [_read(ahead, key) for key in "abc"] == [b"bytes of a", b"bytes of b", b"bytes of c"]
+
+
+def test_where_no_thread_can_be_had_objects_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a process that has its fill of threads nor a system that gives none stops reading."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    room, shelf = Room(1000), _Shelf()
+    with ReadAhead(lambda: shelf, 4, room) as ahead:
+        with monkeypatch.context() as patch:
+            patch.setattr(ahead_module, "SEATS", threading.BoundedSemaphore(1))
+            ahead_module.SEATS.acquire()
+            assert not ahead.expect("a", "1", 10)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            assert not ahead.expect("a", "1", 10)
+        assert _read(ahead, "a") == b"bytes of a"
+    assert room.take(1000)

@@ -136,7 +136,12 @@ class AzureBucket(NetworkBucket):
                 raise ConfigError("the connection_string is not one; copy it from the account's access keys") from None
         credential = options.credential()
         self._credential = credential if hasattr(credential, "get_token") else None
-        return blob.BlobServiceClient(account_url, credential=credential, **settings)
+        try:
+            return blob.BlobServiceClient(account_url, credential=credential, **settings)
+        except ValueError:
+            raise ConfigError(
+                "account_url names no account that the key belongs to; write https://ACCOUNT.blob.core.windows.net"
+            ) from None
 
     def _upload(self, key: str, body: bytes, *, overwrite: bool) -> None:
         self._blob(key).upload_blob(body, length=len(body), overwrite=overwrite)

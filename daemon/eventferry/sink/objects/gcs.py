@@ -1,11 +1,14 @@
 """Google Cloud Storage as a bucket."""
 
 from collections.abc import Iterator
+from inspect import unwrap
+from json import JSONDecodeError
 from typing import Any
 
 from eventferry.clients.diagnosis import Diagnosis
 from eventferry.clients.gcs import connect
 from eventferry.clients.gcs_errors import diagnose, status_of
+from eventferry.sink.errors import SinkError, SinkUnavailable
 from eventferry.sink.objects.access import GcsAccess
 from eventferry.sink.objects.base import Stored
 from eventferry.sink.objects.network import Answer, NetworkBucket, ObjectAbsent, ObjectPresent
@@ -36,11 +39,13 @@ class GcsBucket(NetworkBucket):
             "409": "the bucket's name is taken by somebody else; choose another one",
             "413": "the object is larger than the store takes",
         }
+        self._connected = False
         with self._explained(f"{self.root}: connecting"):
             # Not the client that stores share: its sockets are watched, and it belongs to one thread.
-            self._client: Any = connect.__wrapped__(access.client_options(seconds))
+            self._client: Any = unwrap(connect)(access.client_options(seconds))
             self._watch()
             self._store = self._client.bucket(place.bucket, user_project=access.user_project)
+        self._connected = True  # from now on what is no JSON is no file of credentials
 
     def put(self, key: str, body: bytes) -> None:
         with self._calling(f"writing {key}"):
@@ -100,7 +105,7 @@ class GcsBucket(NetworkBucket):
         self._client.close()
 
     def _upload(self, key: str, body: bytes, **condition: int) -> None:
-        # A single request: its media would else go up in pieces, each a call of its own.
+        # One request up to 8 MB, above it a session of a few; the object is there once the last one ends.
         self._blob(key).upload_from_string(body, "application/octet-stream", **condition, **self._once())
 
     def _blob(self, key: str) -> Any:
@@ -116,6 +121,11 @@ class GcsBucket(NetworkBucket):
             if one is not None:
                 one.mount("https://", WatchedAdapter(self._watchdog))
                 one.mount("http://", WatchedAdapter(self._watchdog))
+
+    def _meaning(self, error: Exception, action: str) -> SinkError:
+        if self._connected and isinstance(error, JSONDecodeError) and not self._watchdog.fired:
+            return SinkUnavailable(f"{action}: the answer is not one of the store; what it took is unknown")
+        return super()._meaning(error, action)
 
     def _diagnose(self, error: Exception, action: str) -> Diagnosis:
         return diagnose(error, action, self._remedies)

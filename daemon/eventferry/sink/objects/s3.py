@@ -1,6 +1,7 @@
 """S3 and everything that speaks it as a bucket."""
 
 from collections.abc import Iterator
+from inspect import unwrap
 from typing import Any
 
 from eventferry.clients.diagnosis import Diagnosis
@@ -50,7 +51,7 @@ class S3Bucket(NetworkBucket):
         }
         with self._explained(f"{self.root}: connecting"):
             # Not the client that stores share: its sockets are watched, and it belongs to one thread.
-            self._client: Any = connect.__wrapped__(access.client_options(seconds))
+            self._client: Any = unwrap(connect)(access.client_options(seconds))
             self._watch()
 
     def put(self, key: str, body: bytes) -> None:

@@ -29,8 +29,9 @@ _LATER = re.compile(
     re.I,
 )
 _FORBIDDEN = re.compile(
-    r"authentication (failed|method)|SCRAM|no pg_hba\.conf|no password|does not exist|not permitted to log in|permission denied"
-    r"|certificate|not currently accepting connections|requires|server does not support SSL|root\.crt|private key",
+    r"authentication (failed|method)|SCRAM|no pg_hba\.conf|no password|does not exist|not permitted to log in"
+    r"|permission denied|certificate|not currently accepting connections|requires|server does not support SSL"
+    r"|root\.crt|private key",
     re.I,
 )
 
