@@ -106,8 +106,8 @@ def cases(short: bool) -> list[tuple[str, str, int, int]]:
         ("https", "array", 1000, 40 * times),
         ("http", "ndjson", 50, 150 * times),
         ("https", "ndjson", 50, 150 * times),
-        ("http", "event", 10, 30 * times),
-        ("https", "event", 10, 30 * times),
+        ("http", "event", 3, 60 * times),
+        ("https", "event", 3, 60 * times),
     ]
 
 

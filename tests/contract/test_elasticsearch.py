@@ -9,7 +9,7 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 import pytest
-from tests.builders import HOUR, Ferry, event, numbers
+from tests.builders import HOUR, Ferry, event, numbers, wait_until
 from tests.contract.receiver import dripping, nobody
 from tests.elasticsearch_stub import elasticsearch
 
@@ -252,6 +252,8 @@ def test_a_misfit_is_refused_in_the_servers_words_without_its_value():
         (403, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)]", SinkMisconfigured),
         (400, "index_closed_exception", "closed", SinkMisconfigured),
         (400, "illegal_argument_exception", "pipeline with id [geo] does not exist", SinkMisconfigured),
+        (400, "validation_exception", "Validation Failed: 1: this action would add [2] shards, but this cluster"
+         " currently has [1000]/[1000] maximum shards open;", SinkMisconfigured),
         (400, "illegal_argument_exception", "only write ops with an op_type of create are allowed in data streams",
          SinkMisconfigured),
         (400, "illegal_argument_exception", "Document contains at least one immense term", EventsRejected),
@@ -395,3 +397,31 @@ def test_one_event_that_clashes_with_the_mapping_among_a_hundred_thousand(tmp_pa
         assert "failed to parse field [n] of type [long]" in letter.reason
         assert letter.body == lines[61_803]
         assert (ferry.book().delivered, ferry.book().dead) == (99_999, 1)
+
+
+def test_an_index_that_refuses_everything_holds_the_sink_without_dead_letters(tmp_path):
+    """A wholly wrong mapping is a fault of the sink: it is held, nothing is buried, and once mended all arrives."""
+    with elasticsearch() as stub, Ferry(tmp_path) as ferry:
+        index = stub.add("events", dynamic="strict")
+        ferry.sinks = {
+            "out": {
+                "type": "elasticsearch",
+                "url": stub.url,
+                "index": "events",
+                "probe": "30ms",
+                "retry": {"first": "1ms", "max": "10ms"},
+                "batch": {"max_wait": "0s"},
+            }
+        }
+        ferry.put(f"{HOUR}/a.ndjson", b"".join(event(n) for n in range(500)))
+        ferry.open()
+        ferry.index()
+        with ferry.working():
+            wait_until(lambda: ferry.sink().state == "held")
+            assert "strict_dynamic_mapping_exception" in ferry.conditions()["sink.held:out"].detail
+            assert len(stub.bulks) <= 30
+            assert ferry.letters() == []
+            index.dynamic = True
+            wait_until(lambda: ferry.is_settled("out"))
+        assert sorted(numbers(stub.sources())) == list(range(500))
+        assert ferry.letters() == []

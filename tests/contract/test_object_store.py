@@ -46,13 +46,18 @@ def _lines(key, content):
 
 def _events(bucket):
     """What a reader sees that ignores hidden names, as all of them do."""
-    bucket.begin(30)
+    bucket.begin(60)
     keys = [key for key in bucket.list("") if not key.startswith("_")]
-    return [event for key in keys for event in _lines(key, bucket.get(key))]
+    found = []
+    for key in keys:
+        bucket.begin(30)
+        found += _lines(key, bucket.get(key))
+    return found
 
 
 class _Shared(SinkPromises):
     sink_type = ObjectStoreSink
+    counterpart = "directories, OpenStack Swift's S3, emulators of GCS and Azure"
     ordered = False
     table_option = ""
     options: ClassVar = {"url": "s3://bucket/prefix", "format": "parquet"}

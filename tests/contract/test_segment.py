@@ -1,6 +1,7 @@
 """The segment sink keeps the contract, against a receiver that checks the limits that Segment documents."""
 
 import json
+import re
 from contextlib import contextmanager
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -211,13 +212,26 @@ def test_a_repeat_has_the_same_ids_however_batches_are_cut():
         assert len(receiver.once()) == 8
 
 
+def test_two_sources_do_not_take_events_from_each_other():
+    """Segment compares ids over all sources and workspaces: each source has ids of its own."""
+    events = lines(VIEW, {**VIEW, "id": 7})
+    with segment() as receiver:
+        for key in (KEY, "key-4712"):
+            receiver.write_key = key
+            with opened(receiver, write_key=key, message_id="id", calls=["page"]) as sink:
+                sink.deliver(make_batch(events))
+        assert len(receiver.once()) == 4
+        assert not any(b"key-471" in call for call in receiver.calls)
+
+
 def test_an_id_of_the_events_own_is_taken_where_it_is_usable():
     """With `message_id` the id is the event's own, whatever file it comes in; else its place stands for it."""
     events = [{**VIEW, "id": each} for each in ("e1", "e1", "x" * 65, "", None, 7)]
     with segment() as receiver, opened(receiver, message_id="id", calls=["page"]) as sink:
         sink.deliver(make_batch(lines(*events)))
         ids = [call["messageId"] for call in receiver.of("page")]
-    assert [ids[0], ids[1], ids[5]] == ["e1-page", "e1-page", "7-page"]
+    assert ids[0] == ids[1]
+    assert [re.sub("-[0-9a-f]{10}-", "-", each) for each in (ids[0], ids[5])] == ["e1-page", "7-page"]
     assert len(set(ids)) == 5
     assert all(len(each) < 100 for each in ids)
 

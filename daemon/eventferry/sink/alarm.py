@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from eventferry import clock
 
+_LATE = 0.01  # seconds that a ring may be late: calls that share a deadline do not wake the thread for the difference
+
 
 class Alarms:
     """Deadlines by their key. Setting and cancelling one wakes nobody, unless it is the earliest of all."""
@@ -24,7 +26,7 @@ class Alarms:
             if self._thread is None or not self._thread.is_alive():  # a forked process has none
                 self._thread = threading.Thread(target=self._work, name="deadlines", daemon=True)
                 self._thread.start()
-            elif end < self._wake:
+            elif end < self._wake - _LATE:
                 self._changed.notify()
 
     def cancel(self, key: object) -> None:

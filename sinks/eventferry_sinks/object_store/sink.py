@@ -35,6 +35,7 @@ class ObjectStoreSink(Sink[ObjectStoreOptions]):
 
     Options = ObjectStoreOptions
     guarantee = Guarantee.EFFECTIVELY_ONCE
+    proved_against = "directories, OpenStack Swift's S3, emulators of GCS and Azure"
     max_concurrency = 8
     limits = BatchLimits(max_events=100_000, max_bytes=64 * 1024 * 1024)
 

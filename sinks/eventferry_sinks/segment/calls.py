@@ -1,5 +1,6 @@
 """Makes calls of events and requests of calls, within Segment's limits."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from eventferry_sinks.segment.options import SegmentOptions
 LARGEST_REQUEST = 500_000  # bytes; documented as 500 KB
 LARGEST_CALL = 32 * 1024  # bytes
 MOST_CALLS = 2500  # in a request
-_LONGEST_ID = 64  # characters of an event's own id; with the kind of the call less than 100
+_LONGEST_ID = 64  # characters of an event's own id; with the source and the kind of the call less than 100
 
 
 class _Unfit(Exception):
@@ -37,6 +38,9 @@ class Caller:
         self._options = options
         self._kinds = options.compiled()
         self._pages = {msgspec.json.encode(each) for each in options.page_types}
+        # Segment compares ids over all sources and workspaces: what one source has would be dropped by the next.
+        key = options.write_key.get_secret_value().encode()
+        self._source = hashlib.blake2b(key, digest_size=5).hexdigest()
 
     def make(self, batch: Batch) -> Made:
         """All calls of a batch. Events of which Segment would drop a call are refused whole."""
@@ -67,7 +71,7 @@ class Caller:
                 name = f"group{groups}"
                 if not fields.get("groupId"):
                     continue
-            call = msgspec.json.encode({"type": kind, "messageId": f"{identity}-{name}", **fields})
+            call = msgspec.json.encode({"type": kind, "messageId": f"{identity}-{self._source}-{name}", **fields})
             _check(kind, fields.keys(), call)
             calls.append(call)
         return calls
