@@ -89,6 +89,13 @@ bench: .venv/installed ## measure against decompression alone, a naive script an
 bench-short: .venv/installed ## the same in a few minutes, with wider limits
 	.venv/bin/python bench/run.py --short $(ARGS)
 
+.PHONY: bench-sinks
+bench-sinks: .venv/installed ## measure postgres, object_store, clickhouse and http, each against its client's own best way
+	.venv/bin/python bench/postgres.py $(ARGS)
+	.venv/bin/python bench/object_store.py $(ARGS)
+	.venv/bin/python bench/http_sink.py $(ARGS)
+	$(if $(ARGS),,.venv/bin/python bench/clickhouse.py)
+
 .PHONY: bench-exports
 bench-exports: .venv/installed ## measure a million events exported, counted by DuckDB, and served
 	.venv/bin/python bench/exports.py

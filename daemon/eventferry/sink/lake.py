@@ -24,7 +24,9 @@ _REFUSED = re.compile(
     r"|\b40[134]\b|credential|Permission denied|PermissionDenied|Read-only file system|Unable to initialize",
     re.I,
 )
-_UNREACHED = re.compile(r"tcp connect error|dns error|Connection refused|error trying to connect|Failed to establish a new conn", re.I)
+_UNREACHED = re.compile(
+    r"tcp connect error|dns error|Connection refused|error trying to connect|Failed to establish a new connection", re.I
+)
 _LONGEST = 300  # characters of a library's words
 
 
