@@ -186,6 +186,26 @@ def test_a_job_that_outlives_the_deadline_is_found_again(stub, make):
     assert stub.events() == sample_events(2)
 
 
+@pytest.mark.parametrize("goes_away", [False, True], ids=["throttled", "unreachable"])
+def test_a_look_at_a_running_job_that_fails_is_not_untouched(make, stub, goes_away):
+    """Once a job was started, a server that asks for patience or is gone leaves the batch's outcome unknown."""
+    stub.looks = 1000
+    with make() as sink:
+        find = sink._api.find_job
+
+        def refuse(job_id, location):
+            if stub.uploads and goes_away:
+                raise SinkUnavailable("no connection", untouched=True)
+            if stub.uploads:
+                stub.refusal = Refusal(429, "rateLimitExceeded", "Slow down")
+            return find(job_id, location)
+
+        sink._api.find_job = refuse
+        with pytest.raises(SinkUnavailable) as caught:
+            sink.deliver(make_batch(sample_events(2)))
+        assert not caught.value.untouched
+
+
 @pytest.mark.parametrize("size", [3, 90_000], ids=["multipart", "resumable"])
 def test_a_lost_reply_is_no_second_load(stub, size):
     """The job is started and done, its answer lost: unknown, then known; and the batch is there once."""
@@ -353,8 +373,9 @@ def test_a_missing_table_is_named_with_its_statement(stub, make):
     with pytest.raises(SinkMisconfigured) as caught:
         make(create=False).open()
     assert (
-        "CREATE TABLE `acme.lake.events` (`event_time` TIMESTAMP, `event_type` STRING, `event` STRING,"
-        " `batch_id` STRING) PARTITION BY DATE(`event_time`) CLUSTER BY `event_type` or set create = true"
+        "set create = true, or run: CREATE TABLE"
+        " `acme.lake.events` (`event_time` TIMESTAMP, `event_type` STRING, `event` STRING,"
+        " `batch_id` STRING) PARTITION BY DATE(`event_time`) CLUSTER BY `event_type`"
     ) in str(caught.value)
     with make() as sink:
         sink.deliver(make_batch([]))
@@ -412,7 +433,7 @@ def test_a_new_column_meets_the_schema_contract(stub, make):
 def test_a_schema_that_cannot_do_is_refused(stub, make):
     """Another type, or a REQUIRED column that nothing fills, holds the sink and names the remedy."""
     make().__enter__().close()
-    with pytest.raises(SinkMisconfigured, match=r"'event_type' of table .* is STRING NULLABLE, but INT64"):
+    with pytest.raises(SinkMisconfigured, match=r"'event_type' of table .* is STRING, but INT64"):
         make(columns={"event_type": {"path": "event_type", "type": "integer"}}).open()
     stub.tables["events"]["schema"]["fields"].append({"name": "who", "type": "STRING", "mode": "REQUIRED"})
     with pytest.raises(SinkMisconfigured, match="ALTER COLUMN `who` DROP NOT NULL"):

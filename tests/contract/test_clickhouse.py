@@ -166,7 +166,7 @@ class TestTable:
         """Without `create` a person gets the statement, which works; with it the first batch makes the table."""
         with pytest.raises(SinkMisconfigured) as caught, _sink(self.server, "made_by_hand"):
             pass
-        self.server.run(str(caught.value).partition("create = true: ")[2])
+        self.server.run(str(caught.value).partition("run: ")[2])
         for table, options in (("made_by_hand", {}), ("made_by_sink", {"create": True})):
             with _sink(self.server, table, **options) as sink:
                 assert sink.guarantee is Guarantee.EFFECTIVELY_ONCE

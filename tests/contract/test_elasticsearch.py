@@ -223,6 +223,22 @@ def test_a_data_stream_gets_the_time_that_it_demands():
         assert sink.guarantee is Guarantee.AT_LEAST_ONCE_KEYED
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_where_the_user_may_not_look_nothing_is_claimed(stream):
+    """An index that cannot be looked at may be an alias, and a data stream rolls over: the claim is lowered."""
+    with elasticsearch() as stub:
+        if stream:
+            stub.roll_over("events")
+        else:
+            stub.add("events")
+        forbidden = {"error": {"type": "security_exception", "reason": "indices:admin/get is unauthorized"}}
+        stub.fail = lambda request: (
+            (403, {}, json.dumps(forbidden).encode()) if request.path.startswith("/events?") else None
+        )
+        with opened(stub, data_stream=stream) as sink:
+            assert sink.guarantee is Guarantee.AT_LEAST_ONCE_KEYED
+
+
 # What the server says about single events
 
 

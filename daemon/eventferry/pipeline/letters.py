@@ -30,7 +30,9 @@ class LetterCall:
         letter = self.letter
         assert letter.body is not None
         own_id = letter_id(self.identity, letter.id, letter.place)
-        return Batch(own_id, letter.body, letter.events, locate=lambda _: letter.place)
+        # Its calls are not written down before they are made: any of them may be a repeat, and a sink should look.
+        again = letter.attempts + 2
+        return Batch(own_id, letter.body, letter.events, attempt=again, locate=lambda _: letter.place)
 
 
 def record_letter(tx: sa.Connection, rules: Rules, call: LetterCall, error: BaseException | None) -> bool:

@@ -249,7 +249,8 @@ def _name(args: Mapping[str, Any]) -> str:
 def _refuse_to_only_add(sink: sinks.SinkRow) -> None:
     """Replacing takes a type that can delete and insert in one transaction. Raises UsageError, ConfigError."""
     if not load_sink_type(sink.type).can_replace:
-        able = " and ".join(types_that_replace())
+        found = types_that_replace()
+        able = " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))
         raise UsageError(
             f"--replace: sinks of type {sink.type!r} cannot replace events in one transaction"
             + (f"; {able} can" if able else "")

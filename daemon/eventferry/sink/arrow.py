@@ -4,10 +4,10 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventferry.sink.columns import BATCH_ID, EVENT, Column
-from eventferry.sink.errors import BatchRejected, BatchTooLarge, SinkMisconfigured
+from eventferry.sink.errors import BatchRejected, BatchTooLarge
 from eventferry.sink.rows import Extractor, Rows
 
 if TYPE_CHECKING:
@@ -15,15 +15,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 4 * 1024 * 1024  # bytes of body whose lines are separate objects at one time
 _LARGEST = 2**31 - 1  # bytes that a column of Arrow's `string` holds in one piece
-
-
-def import_pyarrow(extra: str = "parquet") -> Any:
-    """The module `pyarrow`. Raises SinkMisconfigured with the command that installs it."""
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise SinkMisconfigured(f"the library is not installed; run: pip install 'eventferry[{extra}]'") from error
-    return pyarrow
 
 
 def schema_of(columns: Mapping[str, Column]) -> "pa.Schema":

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from eventferry.sink.batch import Batch, Part
+from eventferry.sink.errors import SinkMisconfigured
 
 BATCHES = "eventferry_batches"
 PARTS = "eventferry_parts"
@@ -102,6 +103,20 @@ class Books:
             if id_ in kept and epoch != batch.epoch
         ]
         self.insert(cursor, self._parts, PART_COLUMNS, passed)
+
+    def make_room(self, cursor: Any, batch: Batch, place: str) -> None:
+        """`forget`, unless the same events would stay under an id that the batch does not know.
+
+        Raises SinkMisconfigured, which names the database as `place`.
+        """
+        self.forget(cursor, batch)
+        if others := self.strangers(cursor, batch):
+            count = "a batch of a lost ledger holds" if len(others) == 1 else "batches of a lost ledger hold"
+            raise SinkMisconfigured(
+                f"{place}: nothing was replaced, for {count} events of {batch.parts[0].key} in table {self._table},"
+                " too; fill another table through a sink of another name, or delete their rows as the README of this"
+                f" type says: {', '.join(others)}"
+            )
 
     def strangers(self, cursor: Any, batch: Batch) -> list[str]:
         """The other batches of the same sink from which the table holds events of this batch."""

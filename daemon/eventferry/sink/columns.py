@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from eventferry.sink.base import SinkOptions
+from eventferry.sink.options import as_list
 
 Type = Literal["text", "integer", "number", "boolean", "timestamp", "json"]
 Contract = Literal["evolve", "freeze", "discard"]
@@ -44,10 +45,6 @@ def _check_path(path: str) -> str:
     return path
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 Path = Annotated[str, AfterValidator(_check_path)]
 
 
@@ -56,7 +53,7 @@ class Column(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Annotated[tuple[Path, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    path: Annotated[tuple[Path, ...], BeforeValidator(as_list), Field(min_length=1)]
     type: Type = "text"
 
 

@@ -1,16 +1,21 @@
-"""What sinks that append Arrow tables to a lake share: the day column, what fits and what does not, clean texts."""
+"""What sinks that append Arrow tables to a lake share: options, the day column, what fits, clean texts of errors."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
+from pydantic import SecretStr, model_validator
+
+from eventferry.sink import timing
+from eventferry.sink.arrow import schema_of, table_from
 from eventferry.sink.base import Sink
-from eventferry.sink.columns import Column
-from eventferry.sink.errors import SinkUnavailable
+from eventferry.sink.batch import Batch
+from eventferry.sink.columns import BATCH_ID, EVENT, RESERVED, Column, ColumnOptions
+from eventferry.sink.errors import SinkMisconfigured, SinkUnavailable
+from eventferry.sink.options import Duration
 from eventferry.sink.rows import Rows
 from eventferry.sink.safe import safe_text
-from eventferry.sink.tables import Fit
+from eventferry.sink.tables import Fit, count_columns, values_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,29 +35,70 @@ _UNREACHED = re.compile(
 _LONGEST = 300  # characters of a library's words
 
 
+class LakeOptions(ColumnOptions):
+    """The options of every type that appends to a table of a lake."""
+
+    reserved: ClassVar[tuple[str, ...]] = (*RESERVED, EVENT_DATE)
+
+    create: bool = False
+    partition: Literal["none", "day"] = "none"
+    timeout: Duration = 30.0
+
+    @model_validator(mode="after")
+    def _check_partition(self) -> Self:
+        if self.partition == "day" and self.all_columns()["event_time"].type != "timestamp":
+            raise ValueError('partition = "day" needs event_time as a timestamp; expected it in columns, or "none"')
+        return self
+
+    def new_schema(self) -> "pa.Schema":
+        """The fields of a new table."""
+        import pyarrow as pa
+
+        schema = schema_of(self.all_columns())
+        return schema.append(pa.field(EVENT_DATE, pa.date32())) if self.partition == "day" else schema
+
+    def check_day(self, there: Collection[str], place: str) -> None:
+        """Raise SinkMisconfigured where the table at `place` is not partitioned as configured."""
+        by_day = EVENT_DATE in there
+        if by_day != (self.partition == "day"):
+            raise SinkMisconfigured(
+                f"{place} {'has' if by_day else 'has no'} column {EVENT_DATE}; set partition ="
+                f' "{"day" if by_day else "none"}", or use another table'
+            )
+
+
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """What `call` returns or raises, unless it takes longer: then it is left to itself, on its own thread.
+    """What `call` returns or raises, unless it takes longer: then it is left to itself.
 
-    These libraries bound single requests only, and nothing interrupts them. What is left behind may still commit; so
-    a repeat must be able to meet it, as one commit of two. Raises SinkUnavailable at the deadline.
+    These libraries bound single requests only. What is left behind may still commit; so a repeat must be able to meet
+    it, as one commit of two. Raises SinkUnavailable at the deadline.
     """
-    ending: list[T] = []
-    failed: list[BaseException] = []
+    return timing.within(seconds, call, SinkUnavailable(f"no answer within {seconds:g} s; what was taken is unknown"))
 
-    def run() -> None:
-        try:
-            ending.append(call())
-        except BaseException as error:
-            failed.append(error)
 
-    thread = Thread(target=run, name="lake", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not ending:
-        raise SinkUnavailable(f"no answer within {seconds:g} s; what was taken is unknown")
-    return ending[0]
+def make_data(batch: Batch, rows: Rows, columns: Mapping[str, Column], fit: Fit, *, by_day: bool) -> "pa.Table":
+    """What is appended for a batch: the columns that the table has, in one piece."""
+    data = table_from(batch.body, rows, columns, batch.id).drop_columns(list(fit.discarded)).combine_chunks()
+    return add_day(data) if by_day else data
+
+
+def describe_fit(fit: Fit, place: str) -> str:
+    """A step of `check`: which columns the table takes."""
+    more = f"; the first delivery adds {', '.join(fit.added)}" if fit.added else ""
+    return f"{place} takes the columns {', '.join([*fit.written, EVENT, BATCH_ID])}{more}"
+
+
+def count_taken(sink: Sink[Any], columns: Mapping[str, Column], taken: tuple[Fit, Rows] | None) -> None:
+    """Count what a delivery found not to fit, left out or added; nothing for a batch that was there already."""
+    if taken is not None:
+        fit, rows = taken
+        misfits = {name: number for name, number in rows.misfits.items() if name not in fit.discarded}
+        count_columns(sink, misfits, values_in(rows, columns, fit.discarded), fit.added)
+
+
+def secrets_in(values: Mapping[str, SecretStr]) -> Iterator[str]:
+    """What a library's words may hold and a message must not show; shorter ones would mask the words themselves."""
+    yield from (text for value in values.values() if len(text := value.get_secret_value()) >= 4)
 
 
 def add_day(table: "pa.Table") -> "pa.Table":
@@ -60,18 +106,6 @@ def add_day(table: "pa.Table") -> "pa.Table":
     import pyarrow as pa
 
     return table.append_column(EVENT_DATE, table.column("event_time").cast(pa.timestamp("us")).cast(pa.date32()))
-
-
-def count_fit(sink: Sink[Any], columns: Mapping[str, Column], fit: Fit, rows: Rows) -> None:
-    """Count what a delivery that was taken has added, left out, or found not to fit."""
-    for name, number in rows.misfits.items():
-        if name not in fit.discarded:
-            sink.count("values.misfitted", name, number)
-    for name in fit.added:
-        sink.count("columns.added", name)
-    for name, values in zip(columns, rows.values, strict=True):
-        if name in fit.discarded and (number := len(values) - values.count(None)):
-            sink.count("values.discarded", name, number)
 
 
 def clean(error: BaseException, secrets: Iterator[str]) -> str:

@@ -60,8 +60,14 @@ def check_absolute(path: Path) -> Path:
     return path
 
 
+def as_list(value: object) -> object:
+    """A single text as a list of it: for options of one or several."""
+    return [value] if isinstance(value, str) else value
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=86400)]
 Url = Annotated[str, AfterValidator(check_url)]
+File = Annotated[Path, AfterValidator(check_absolute)]
 
 
 def utc_day(ms: int | None, pattern: str = "%Y-%m-%d") -> str | None:

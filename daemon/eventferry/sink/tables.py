@@ -1,10 +1,15 @@
-"""Compares the columns that are configured with those of the table that is there: what is added, written, left out."""
+"""Compares the columns that are configured with those of the table that is there, and counts what became of them."""
 
-from collections.abc import Callable, Mapping
+import operator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from eventferry.sink.base import Sink
 from eventferry.sink.columns import BATCH_ID, EVENT, Contract
 from eventferry.sink.errors import SinkMisconfigured
+from eventferry.sink.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,30 +26,66 @@ def fit_columns(
     there: Mapping[str, str],
     contract: Contract,
     place: str,
-    statement: Callable[[str, str], str],
+    statement: Callable[[Mapping[str, str]], str],
+    *,
+    needed: Iterable[str] = (),
+    is_fit: Callable[[str, str], bool] = operator.eq,
+    event_as: Mapping[str, str] | None = None,
 ) -> Fit:
     """How the table at `place` with the columns `there` (folded name → type) takes those that are `wanted`.
 
-    `statement(name, type)` is the SQL that adds a column. Raises SinkMisconfigured where a type differs, where the
-    contract is `freeze` and a column is missing, and where the raw event or the batch's id has no place.
+    `statement(columns)` is the SQL that adds columns; `needed` are columns that are never left out, beside the raw
+    event and the batch's id; `is_fit(present, wanted)` says whether a type will do; `event_as` gives the option of that
+    name for a type that the event's column has, without what stands in brackets. Raises SinkMisconfigured where a type
+    does not fit, where the contract is `freeze` and a column is missing, and where one that is needed has no place.
     """
-    added, discarded = {}, []
+    kept = {EVENT, BATCH_ID, *needed}
+    lacking: dict[str, str] = {}
     for name, kind in wanted.items():
         present = there.get(name.casefold())
-        if present is not None and present != kind:
+        if present is None:
+            lacking[name] = kind
+        elif not is_fit(present, kind):
+            other = (event_as or {}).get(present.partition("(")[0]) if name == EVENT else None
+            remedy = f'set event_as = "{other}"' if other else "configure another name or type for it"
             raise SinkMisconfigured(
-                f"column {name!r} of {place} is {present}, but {kind} is configured; configure another name, or another"
-                " table"
+                f"column {name!r} of {place} is {present}, but {kind} is configured; {remedy}, or another table"
             )
-        if present is not None:
-            continue
-        if contract == "evolve":
-            added[name] = kind
-        elif contract == "discard" and name not in (EVENT, BATCH_ID):
-            discarded.append(name)
-        else:
-            raise SinkMisconfigured(
-                f'{place} has no column {name!r}; add it, or set schema_contract = "evolve": {statement(name, kind)}'
-            )
+    refused = {name: kind for name, kind in lacking.items() if contract == "freeze" or name in kept}
+    if refused and contract != "evolve":
+        listed = ("the column " if len(refused) == 1 else "the columns ") + ", ".join(map(repr, refused))
+        raise SinkMisconfigured(
+            f'{place} lacks {listed}, and schema_contract is {contract!r}; set schema_contract = "evolve", or run:'
+            f" {statement(refused)}"
+        )
+    discarded = () if contract == "evolve" else tuple(lacking)
     written = tuple(name for name in wanted if name not in discarded and name not in (EVENT, BATCH_ID))
-    return Fit(added, written, tuple(discarded))
+    return Fit(lacking if contract == "evolve" else {}, written, discarded)
+
+
+def no_table(table: str, statement: str) -> SinkMisconfigured:
+    """The error where the table is missing and may not be created; `statement` is the SQL that does it."""
+    return SinkMisconfigured(f"there is no table {table}; set create = true, or run: {statement}")
+
+
+def count_columns(
+    sink: Sink[Any],
+    misfitted: Mapping[str, int],
+    discarded: Mapping[str, int] | None = None,
+    added: Iterable[str] = (),
+) -> None:
+    """Count what a delivery that was taken has found not to fit, left out, or added; each by its column."""
+    for what, numbers in (
+        ("values.misfitted", misfitted),
+        ("values.discarded", discarded or {}),
+        ("columns.added", dict.fromkeys(added, 1)),
+    ):
+        for name, number in numbers.items():
+            if number:
+                sink.count(what, name, number)
+
+
+def values_in(rows: Rows, columns: Iterable[str], some: Collection[str]) -> Counter[str]:
+    """How many values `rows` of `columns` have in each of `some` of them."""
+    pairs = zip(columns, rows.values, strict=True)
+    return Counter({name: len(values) - values.count(None) for name, values in pairs if name in some})

@@ -15,6 +15,7 @@ import urllib3.exceptions
 
 from eventferry import clock
 from eventferry.sink.alarm import alarms
+from eventferry.sink.timing import within
 
 
 class DeadlineReached(OSError):
@@ -98,27 +99,18 @@ class NameUnknown(OSError):
 
 
 def resolve(host: str, port: int, seconds: float) -> list[Any]:
-    """getaddrinfo within `seconds`. The system's resolver cannot be interrupted, so it runs on a thread of its own.
+    """getaddrinfo within `seconds`, though the system's resolver cannot be interrupted.
 
     Raises NameUnknown, DeadlineReached.
     """
-    found: list[Any] = []
-    failed: list[OSError] = []
 
-    def look_up() -> None:
+    def look_up() -> list[Any]:
         try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            failed.append(NameUnknown(str(error)))
+            raise NameUnknown(str(error)) from None
 
-    thread = threading.Thread(target=look_up, name="resolve", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not found:
-        raise DeadlineReached(f"no answer about the name {host}")
-    return found
+    return within(seconds, look_up, DeadlineReached(f"no answer about the name {host}"))
 
 
 def connect(host: str, port: int, watchdog: Watchdog) -> socket.socket:
@@ -146,7 +138,7 @@ def connect_to(found: list[Any], watchdog: Watchdog) -> socket.socket:
 Connect = Callable[[str, int, Watchdog], socket.socket]
 
 
-def _watched(base: Any, watchdog: Watchdog, connect: Connect) -> Any:
+def _watched(base: Any, watchdog: Watchdog, connect: Connect | None) -> Any:
     """A subclass of urllib3's connection class `base` whose sockets `connect` makes and `watchdog` watches."""
 
     class Watched(base):  # type: ignore[misc]
@@ -154,7 +146,7 @@ def _watched(base: Any, watchdog: Watchdog, connect: Connect) -> Any:
 
         def _new_conn(self) -> socket.socket:
             try:
-                sock = connect(self._dns_host, self.port, watchdog)
+                sock = connect(self._dns_host, self.port, watchdog) if connect else super()._new_conn()
             except NameUnknown as error:
                 raise urllib3.exceptions.NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
             except OSError as error:
@@ -192,6 +184,9 @@ class WatchedAdapter(requests.adapters.HTTPAdapter):
         return manager
 
 
-def watched_pool(base: Any, watchdog: Watchdog, connect: Connect = connect) -> Callable[..., Any]:
-    """A subclass of urllib3's pool class `base` whose connections `connect` makes and `watchdog` watches."""
+def watched_pool(base: Any, watchdog: Watchdog, connect: Connect | None = connect) -> Callable[..., Any]:
+    """A subclass of urllib3's pool class `base` whose connections `connect` makes and `watchdog` watches.
+
+    With None the class makes them itself: a client library's own copy of urllib3 knows only its own errors.
+    """
     return type("WatchedPool", (base,), {"ConnectionCls": _watched(base.ConnectionCls, watchdog, connect)})

@@ -12,6 +12,7 @@ from isal import isal_zlib
 
 from eventferry.sink.columns import BATCH_ID, EVENT, Column, Type
 from eventferry.sink.rows import Extractor, Rows
+from eventferry.sink.tables import values_in
 
 _GZIP = 31  # window bits which ask zlib for a gzip header; its time is 0, so equal events stay equal bytes
 _AT_ONCE = 1024 * 1024  # bytes of events whose values are in memory at the same time
@@ -66,8 +67,7 @@ def count_values(body: bytes, columns: Mapping[str, Column]) -> Counter[str]:
     """How many values the events have for each of `columns`: what is lost where these columns are left out."""
     extractor, found = Extractor(columns), Counter[str]()
     for some in pieces(body) if columns else ():
-        for name, values in zip(columns, extractor.extract(some).values, strict=True):
-            found[name] += len(values) - values.count(None)
+        found += values_in(extractor.extract(some), columns, columns)
     return +found
 
 

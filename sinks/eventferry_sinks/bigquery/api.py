@@ -13,6 +13,7 @@ import urllib3.exceptions
 
 from eventferry.sink import SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.answers import retry_after
+from eventferry.sink.libraries import load
 from eventferry.sink.safe import safe_text, safe_url
 from eventferry.sink.wire import DeadlineReached, Watchdog, WatchedAdapter
 from eventferry_sinks.bigquery.meaning import meaning_of_call
@@ -31,10 +32,7 @@ class Api:
         self, project: str, table: str, *, endpoint: str | None, credentials_file: Path | None, impersonate: str | None
     ) -> None:
         """`table` is `project.dataset.table`. Touches nothing. Raises SinkMisconfigured without the library."""
-        try:
-            from google.cloud import bigquery
-        except ImportError as error:
-            raise SinkMisconfigured("the library is not installed; run: pip install 'eventferry[bigquery]'") from error
+        bigquery = load("google.cloud.bigquery", "eventferry[bigquery]")
         self.who = safe_url(endpoint or _PUBLIC)
         self.table = bigquery.TableReference.from_string(table)
         self.account = ""

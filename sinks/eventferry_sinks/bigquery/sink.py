@@ -18,12 +18,13 @@ from eventferry.sink import (
     SinkUnavailable,
 )
 from eventferry.sink.columns import Column, ColumnOptions, check_name
-from eventferry.sink.options import Duration, Url, check_absolute
+from eventferry.sink.options import Duration, File, Url
+from eventferry.sink.tables import count_columns, no_table
 from eventferry.sink.wrapped import count_values, pack
 from eventferry_sinks.bigquery.api import Api
 from eventferry_sinks.bigquery.meaning import meaning_of_job, meaning_of_rows
 from eventferry_sinks.bigquery.streaming import requests_of
-from eventferry_sinks.bigquery.table import describe, extended, lacking, spell_out, statement, wanted_types
+from eventferry_sinks.bigquery.table import describe, extended, fit, spell_out, statement, wanted_types
 
 _TAKEN = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")  # BigQuery's own names
 _FIRST_LOOK, _LAST_LOOK = 0.1, 2.0  # seconds between two looks at a job, growing
@@ -40,7 +41,7 @@ class BigqueryOptions(ColumnOptions):
     create: bool = False
     event_as: Literal["string", "json"] = "string"
     method: Literal["load", "insert_all"] = "load"
-    credentials_file: Annotated[Path, AfterValidator(check_absolute)] | None = None
+    credentials_file: File | None = None
     impersonate: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
     endpoint: Url | None = None
     timeout: Duration = 30.0
@@ -74,7 +75,7 @@ class BigquerySink(Sink[BigqueryOptions]):
 
     _api: Api | None = None
     _location: str | None = None
-    _sent = False  # some requests of the batch went well
+    _sent = False  # some requests of the batch went well, and what they began may have taken effect
     _columns: Mapping[str, Column]
     _left_out: Mapping[str, Column]
 
@@ -151,21 +152,17 @@ class BigquerySink(Sink[BigqueryOptions]):
         table = api.find_table()
         if table is None:
             if not options.create:
-                raise SinkMisconfigured(
-                    f"there is no table {name}; run: {statement(name, wanted)} or set create = true"
-                )
+                raise no_table(name, statement(name, wanted))
             api.create_table(describe(api.table, wanted))
             table = api.find_table()  # somebody else may have made it otherwise
-        missing = lacking(name, table.schema, wanted, options.schema_contract)
-        if missing and options.schema_contract == "evolve":
-            table.schema = extended(table.schema, missing)
+        found = fit(name, table.schema, wanted, options.schema_contract)
+        if found.added:
+            table.schema = extended(table.schema, found.added)
             table = api.change_schema(table)
-            for column in missing:
-                self.count("columns.added", of=column)
-            missing = {}
+            count_columns(self, {}, added=found.added)
         self._location = options.location or table.location
-        self._columns = {name: column for name, column in columns.items() if name not in missing}
-        self._left_out = {name: column for name, column in columns.items() if name in missing}
+        self._columns = {name: columns[name] for name in found.written}
+        self._left_out = {name: columns[name] for name in found.discarded}
 
     # -- load jobs ----------------------------------------------------------------------------------------------------
 
@@ -183,12 +180,14 @@ class BigquerySink(Sink[BigqueryOptions]):
         """Look at the job until it is done. Raises what its failure means."""
         job_id, pause = _job_id(batch, number), _FIRST_LOOK
         waiting = threading.Event()
+        self._sent = True  # whatever goes wrong with a look, the job runs on
         while job is None or job.state != "DONE":
             waiting.wait(min(pause, api.remaining()))
             pause = min(pause * 1.5, _LAST_LOOK)
             job = api.find_job(job_id, self._location)
             if job is None:  # it was said to be there, and is not shown yet
                 raise SinkUnavailable(f"{api.who}: job {job_id} was started, but is not shown yet")
+        self._sent = False
         if job.error_result:
             raise meaning_of_job(f"{api.who}, job {job_id}", job.error_result, job.errors or ())
 
@@ -221,9 +220,7 @@ class BigquerySink(Sink[BigqueryOptions]):
             as_text=self.options.event_as == "string",
             adjust=lambda rows: spell_out(rows, self._columns),
         )
-        for name, number in misfits.items():
-            self.count("values.misfitted", of=name, number=number)
-        self._count_discarded(batch)
+        count_columns(self, misfits, count_values(batch.body, self._left_out))
         return packed
 
     # -- streaming ----------------------------------------------------------------------------------------------------
@@ -236,15 +233,10 @@ class BigquerySink(Sink[BigqueryOptions]):
                 raise found
             self._sent = True
             refused |= {request.first + position: reason for position, reason in found.items()}
-            for name, number in request.misfits.items():
-                self.count("values.misfitted", of=name, number=number)
-        self._count_discarded(batch)
+            count_columns(self, request.misfits)
+        count_columns(self, {}, count_values(batch.body, self._left_out))
         if refused:
             raise EventsRejected(refused)
-
-    def _count_discarded(self, batch: Batch) -> None:
-        for name, number in count_values(batch.body, self._left_out).items():
-            self.count("values.discarded", of=name, number=number)
 
     def _opened(self) -> Api:
         if self._api is None:

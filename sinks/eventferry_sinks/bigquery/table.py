@@ -6,6 +6,7 @@ from typing import Any
 from eventferry.sink import SinkMisconfigured
 from eventferry.sink.columns import BATCH_ID, EVENT, Column, Contract, Type
 from eventferry.sink.rows import Rows
+from eventferry.sink.tables import Fit, fit_columns
 
 TYPES: dict[Type, str] = {
     "text": "STRING",
@@ -49,13 +50,8 @@ def statement(table: str, wanted: Mapping[str, str]) -> str:
     return f"CREATE TABLE `{table}` ({body}){partition}{cluster}"
 
 
-def lacking(table: str, schema: Sequence[Any], wanted: Mapping[str, str], contract: Contract) -> dict[str, str]:
-    """The columns that the table lacks, with their types. Raises SinkMisconfigured where it cannot be used."""
-    there = {field.name.casefold(): field for field in schema}
-    for name, type in wanted.items():
-        field = there.get(name.casefold())
-        if field is not None and (_type_of(field) != type or field.mode == "REPEATED"):
-            raise SinkMisconfigured(_other_type(table, name, f"{_type_of(field)} {field.mode}", type))
+def fit(table: str, schema: Sequence[Any], wanted: Mapping[str, str], contract: Contract) -> Fit:
+    """How the table takes the columns. Raises SinkMisconfigured where it cannot be used."""
     folded = {name.casefold() for name in wanted}
     for field in schema:
         if field.mode == "REQUIRED" and field.name.casefold() not in folded and not field.default_value_expression:
@@ -63,14 +59,14 @@ def lacking(table: str, schema: Sequence[Any], wanted: Mapping[str, str], contra
                 f"column {field.name!r} of table {table} is REQUIRED, but nothing is configured to fill it; configure"
                 f" it in columns, or run: ALTER TABLE `{table}` ALTER COLUMN `{field.name}` DROP NOT NULL"
             )
-    missing = {name: type for name, type in wanted.items() if name.casefold() not in there}
-    needed = EVENT in missing or BATCH_ID in missing
-    if (missing and contract == "freeze") or (needed and contract == "discard"):
-        raise SinkMisconfigured(
-            f"table {table} lacks {', '.join(map(repr, missing))}; run: {additions(table, missing)} or set"
-            ' schema_contract = "evolve"'
-        )
-    return missing
+    return fit_columns(
+        wanted,
+        {field.name.casefold(): _type_of(field) for field in schema},
+        contract,
+        f"table {table}",
+        lambda added: additions(table, added),
+        event_as={"STRING": "string", "JSON": "json"},
+    )
 
 
 def additions(table: str, missing: Mapping[str, str]) -> str:
@@ -95,12 +91,5 @@ def spell_out(rows: Rows, columns: Mapping[str, Column]) -> None:
 
 
 def _type_of(field: Any) -> str:
-    return _NAMES.get(field.field_type, str(field.field_type))
-
-
-def _other_type(table: str, name: str, present: str, wanted: str) -> str:
-    if name == EVENT:
-        remedy = f'set event_as = "{present.split()[0].lower()}" if that is what it is, or configure another table'
-    else:
-        remedy = "configure the column under another name, or another table"
-    return f"column {name!r} of table {table} is {present}, but {wanted} is needed; {remedy}"
+    type = _NAMES.get(field.field_type, str(field.field_type))
+    return f"{type} REPEATED" if field.mode == "REPEATED" else type

@@ -1,14 +1,13 @@
 """The options of sink type `clickhouse`."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from eventferry.sink.columns import ColumnOptions, check_name
 from eventferry.sink.http import basic_auth
-from eventferry.sink.options import Duration, Url
+from eventferry.sink.options import Duration, File, Url
 from eventferry_sinks.clickhouse.table import RESERVED
 
 _ENGINE = re.compile(r"(?:Replicated|Shared)?MergeTree(?:\([\w/{}',. -]*\))?")
@@ -51,7 +50,7 @@ class ClickhouseOptions(ColumnOptions):
     engine: Annotated[str, AfterValidator(_check_engine)] = "MergeTree"
     settings: dict[Annotated[str, AfterValidator(_check_setting)], str | int | float] = Field(default_factory=dict)
     timeout: Duration = 30.0
-    ca_file: Path | None = None
+    ca_file: File | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

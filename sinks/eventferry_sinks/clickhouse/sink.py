@@ -12,7 +12,7 @@ from eventferry.sink import (
 )
 from eventferry.sink.columns import BATCH_ID, EVENT
 from eventferry.sink.http import HttpClient
-from eventferry.sink.tables import Fit, fit_columns
+from eventferry.sink.tables import Fit, count_columns, fit_columns, no_table
 from eventferry_sinks.clickhouse.body import Writer
 from eventferry_sinks.clickhouse.options import ClickhouseOptions
 from eventferry_sinks.clickhouse.server import Server
@@ -141,10 +141,7 @@ class ClickhouseSink(Sink[ClickhouseOptions]):
         self._table = table_of(server, options.database, options.table, self._abilities)
         if self._table is None:
             if not options.create:
-                raise SinkMisconfigured(
-                    f"table {self._place} is not there, or this user may not see it; create it, or set create = true:"
-                    f" {self._create()}"
-                )
+                raise no_table(f"{self._place} that this user may see", self._create())
             self.guarantee = self._judge(TOKEN in self._abilities.settings)
             return
         if self._table.engine == "Buffer":
@@ -171,7 +168,7 @@ class ClickhouseSink(Sink[ClickhouseOptions]):
             there,
             self.options.schema_contract,
             f"table {self._place}",
-            lambda name, kind: add_statement(self._quoted_place, {name: kind}, self._abilities),
+            lambda added: add_statement(self._quoted_place, added, self._abilities),
         )
 
     def _prepare(self, server: Server) -> Table:
@@ -183,8 +180,7 @@ class ClickhouseSink(Sink[ClickhouseOptions]):
             added = self._fit.added
             server.execute(add_statement(self._quoted_place, added, self._abilities))
             self._look(server)
-            for name in added:
-                self.count("columns.added", name)
+            count_columns(self, {}, added=added)
         if self._table is None or self._fit.added:
             raise SinkMisconfigured(
                 f"table {self._place} was made or widened, but this user does not see it so; grant SHOW on it"

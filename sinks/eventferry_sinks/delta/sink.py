@@ -1,9 +1,9 @@
 """Appends each batch to a Delta Lake table, in one commit that remembers the batch."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr
 
 from eventferry.sink import (
     Batch,
@@ -15,15 +15,32 @@ from eventferry.sink import (
     SinkMisconfigured,
     SinkUnavailable,
 )
-from eventferry.sink.arrow import import_pyarrow, schema_of, table_from
-from eventferry.sink.columns import BATCH_ID, EVENT, RESERVED, ColumnOptions
-from eventferry.sink.lake import EVENT_DATE, add_day, clean, count_fit, is_refusal, is_unreached, within
-from eventferry.sink.options import Duration
+from eventferry.sink.arrow import schema_of
+from eventferry.sink.lake import (
+    EVENT_DATE,
+    LakeOptions,
+    clean,
+    count_taken,
+    describe_fit,
+    is_refusal,
+    is_unreached,
+    make_data,
+    secrets_in,
+    within,
+)
+from eventferry.sink.libraries import load
 from eventferry.sink.rows import Extractor, Rows
 from eventferry.sink.tables import Fit, fit_columns
 
 # A batch is repeated within minutes or days; its id need not be remembered for ever.
 REMEMBERED = "interval 90 days"
+_SQL = {
+    "string": "STRING",
+    "int64": "BIGINT",
+    "double": "DOUBLE",
+    "bool": "BOOLEAN",
+    "timestamp[us, tz=UTC]": "TIMESTAMP",
+}
 _SCHEMES = ("s3://", "s3a://", "gs://", "az://", "abfs://", "abfss://", "file:///", "/")
 
 
@@ -35,22 +52,11 @@ def _check_url(url: str) -> str:
     return url
 
 
-class DeltaOptions(ColumnOptions):
+class DeltaOptions(LakeOptions):
     """Which table, how its store is reached, which columns."""
-
-    reserved: ClassVar[tuple[str, ...]] = (*RESERVED, EVENT_DATE)
 
     url: Annotated[str, AfterValidator(_check_url)]
     storage: dict[str, SecretStr] = Field(default_factory=dict)  # as the library deltalake names them
-    create: bool = False
-    partition: Literal["none", "day"] = "none"
-    timeout: Duration = 30.0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.partition == "day" and self.all_columns()["event_time"].type != "timestamp":
-            raise ValueError('partition = "day" needs event_time as a timestamp; expected it in columns, or "none"')
-        return self
 
 
 class DeltaSink(Sink[DeltaOptions]):
@@ -66,20 +72,14 @@ class DeltaSink(Sink[DeltaOptions]):
     _lake: Any = None
 
     def open(self) -> None:
-        import_pyarrow("delta")
-        try:
-            import deltalake
-            import deltalake.exceptions
-        except ImportError as error:
-            raise SinkMisconfigured("the library is not installed; run: pip install 'eventferry[delta]'") from error
+        load("pyarrow", "eventferry[delta]")
+        self._lake = load("deltalake", "eventferry[delta]")
         self._columns = self.options.all_columns()
         self._extractor = Extractor(self._columns)
-        self._lake = deltalake
 
     def deliver(self, batch: Batch) -> None:
-        fit, rows = within(self.options.timeout, lambda: self._append(batch)) or (None, None)
-        if fit is not None and rows is not None:
-            count_fit(self, self._columns, fit, rows)
+        taken = within(self.options.timeout, lambda: self._append(batch))
+        count_taken(self, self._columns, taken)
 
     def was_delivered(self, batch: Batch) -> bool | None:
         return within(self.options.timeout, lambda: self._look_for(batch))
@@ -94,9 +94,7 @@ class DeltaSink(Sink[DeltaOptions]):
             yield f"{self.options.url} is not there yet; the first delivery makes it"
             return
         yield f"{self.options.url} can be read, version {table.version()}"
-        fit = self._fit(table)
-        more = f"; the first delivery adds {', '.join(fit.added)}" if fit.added else ""
-        yield f"the table takes the columns {', '.join([*fit.written, EVENT, BATCH_ID])}{more}"
+        yield describe_fit(self._fit(table), "the table")
 
     def close(self) -> None:
         self._lake = None
@@ -108,9 +106,7 @@ class DeltaSink(Sink[DeltaOptions]):
             return None
         fit = self._fit(table)
         rows = self._extractor.extract(batch.body)
-        data = table_from(batch.body, rows, self._columns, batch.id).drop_columns(list(fit.discarded)).combine_chunks()
-        if self.options.partition == "day":
-            data = add_day(data)
+        data = make_data(batch, rows, self._columns, fit, by_day=self.options.partition == "day")
         commit = self._lake.CommitProperties(
             app_transactions=[self._lake.Transaction(app_id=batch.id, version=1)],
             # A commit that meets another one is tried again by the daemon, which looks for the batch first.
@@ -146,18 +142,12 @@ class DeltaSink(Sink[DeltaOptions]):
         return self._create()
 
     def _create(self) -> Any:
-        import pyarrow as pa
-
-        schema = schema_of(self._columns)
-        by_day = self.options.partition == "day"
-        if by_day:
-            schema = schema.append(pa.field(EVENT_DATE, pa.date32()))
         try:
             return self._lake.DeltaTable.create(
                 self.options.url,
-                schema,
+                self.options.new_schema(),
                 mode="ignore",
-                partition_by=[EVENT_DATE] if by_day else None,
+                partition_by=[EVENT_DATE] if self.options.partition == "day" else None,
                 configuration={"delta.setTransactionRetentionDuration": REMEMBERED},
                 storage_options=self._storage(),
             )
@@ -172,18 +162,13 @@ class DeltaSink(Sink[DeltaOptions]):
 
         there = {field.name.casefold(): str(field.type) for field in pa.schema(table.schema())}
         wanted = {field.name: str(field.type) for field in schema_of(self._columns)}
-        by_day = EVENT_DATE in there
-        if by_day != (self.options.partition == "day"):
-            raise SinkMisconfigured(
-                f"{self.options.url} {'has' if by_day else 'has no'} column {EVENT_DATE}; set partition ="
-                f' "{"day" if by_day else "none"}", or use another table'
-            )
+        self.options.check_day(there, self.options.url)
         return fit_columns(
             wanted,
             there,
             self.options.schema_contract,
             f"the table {self.options.url}",
-            lambda name, type: f"ALTER TABLE delta.`{self.options.url}` ADD COLUMN {name} ({type})",
+            lambda added: f"ALTER TABLE delta.`{self.options.url}` ADD COLUMNS ({_listed(added)})",
         )
 
     def _names(self) -> str:
@@ -197,16 +182,11 @@ class DeltaSink(Sink[DeltaOptions]):
             ours["aws_conditional_put"] = "etag"
         return ours | {name: value.get_secret_value() for name, value in self.options.storage.items()}
 
-    def _secrets(self) -> Iterator[str]:
-        for value in self.options.storage.values():
-            if len(value.get_secret_value()) >= 4:
-                yield value.get_secret_value()
-
     def _meaning(self, error: Exception, *, reads: bool) -> SinkError:
         errors, url = self._lake.exceptions, self.options.url
         if isinstance(error, SinkError):
             return error
-        said = f"{url}: {clean(error, self._secrets())}"
+        said = f"{url}: {clean(error, secrets_in(self.options.storage))}"
         if isinstance(error, errors.CommitFailedError):
             return SinkUnavailable(f"{said}; another writer was faster", untouched=True)
         if isinstance(error, errors.DeltaProtocolError | errors.SchemaMismatchError):
@@ -216,3 +196,7 @@ class DeltaSink(Sink[DeltaOptions]):
         if is_refusal(said):
             return SinkMisconfigured(f"{said}; mend `url` or `storage`, or what the store allows")
         return SinkUnavailable(said, untouched=reads or is_unreached(said))
+
+
+def _listed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {_SQL.get(type, type)}" for name, type in columns.items())

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -22,9 +22,10 @@ from eventferry.sink import (
 )
 from eventferry.sink.books import BATCHES, BOOKS
 from eventferry.sink.columns import BATCH_ID, EVENT, ColumnOptions, check_name
-from eventferry.sink.options import check_absolute
+from eventferry.sink.libraries import load
+from eventferry.sink.options import File
 from eventferry.sink.rows import Extractor, Rows
-from eventferry.sink.tables import Fit, fit_columns
+from eventferry.sink.tables import Fit, count_columns, fit_columns, values_in
 from eventferry_sinks.duckdb.columns import SQL_TYPES, insert_statement, quoted
 from eventferry_sinks.duckdb.parts import DuckdbBooks
 
@@ -39,7 +40,7 @@ _LOCKED = re.compile(r"Could not set lock|Conflicting lock", re.I)
 class DuckdbOptions(ColumnOptions):
     """Which file, which table, which columns."""
 
-    path: Annotated[Path, AfterValidator(check_absolute)]
+    path: File
     table: Annotated[str, AfterValidator(check_name)] = "events"
     threads: int = Field(default=1, ge=1, le=256)
     memory_limit: str = Field(default="512MiB", pattern=r"^[1-9][0-9]{0,5}(MiB|GiB)$")
@@ -67,10 +68,7 @@ class DuckdbSink(Sink[DuckdbOptions]):
     _duckdb: Any = None
 
     def open(self) -> None:
-        try:
-            import duckdb
-        except ImportError as error:
-            raise SinkMisconfigured("the library is not installed; run: pip install 'eventferry[duckdb]'") from error
+        duckdb = load("duckdb", "eventferry[duckdb]")
         if not self.options.path.parent.is_dir():
             raise SinkMisconfigured(f"{self.options.path.parent} is not a directory; create it, or mount it")
         self._duckdb = duckdb
@@ -86,7 +84,7 @@ class DuckdbSink(Sink[DuckdbOptions]):
             if self._books.was_recorded(connection, batch):
                 return
             if batch.replaces:
-                self._make_room(connection, batch)
+                self._books.make_room(connection, batch, str(self.options.path))
             lacking = batch.lacking(self._books.recorded_parts(connection, batch))
             rows = self._extractor.extract(lacking)
             if lacking:
@@ -94,7 +92,7 @@ class DuckdbSink(Sink[DuckdbOptions]):
             self._books.record(connection, batch, lacking.count(b"\n"))
             committing = True
             connection.execute("COMMIT")
-        self._count(fit, rows)
+        count_columns(self, rows.misfits, values_in(rows, self._columns, fit.discarded), fit.added)
 
     def was_delivered(self, batch: Batch) -> bool | None:
         if not self.options.path.exists():
@@ -128,26 +126,6 @@ class DuckdbSink(Sink[DuckdbOptions]):
         statement = insert_statement(self.options.table, columns)
         connection.execute(statement, [batch_id, *written, body[:-1].decode()])
 
-    def _count(self, fit: Fit, rows: Rows) -> None:
-        for name, number in rows.misfits.items():
-            self.count("values.misfitted", name, number)
-        for name in fit.added:
-            self.count("columns.added", name)
-        for name, values in zip(self._columns, rows.values, strict=True):
-            if name in fit.discarded and (number := len(values) - values.count(None)):
-                self.count("values.discarded", name, number)
-
-    def _make_room(self, connection: Any, batch: Batch) -> None:
-        """Delete what the batch replaces; refuse where the same events would stay under an id that it does not know."""
-        self._books.forget(connection, batch)
-        if others := self._books.strangers(connection, batch):
-            count = "a batch" if len(others) == 1 else f"{len(others)} batches"
-            raise SinkMisconfigured(
-                f"{self.options.path}: nothing was replaced, for {count} of a lost ledger hold events of"
-                f" {batch.parts[0].key} in table {self.options.table!r}, too; fill another table through a sink of"
-                f" another name, or delete their rows as the README of this type says: {', '.join(others)}"
-            )
-
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Any]:
         settings = {
@@ -174,9 +152,9 @@ class DuckdbSink(Sink[DuckdbOptions]):
             connection.execute(f"CREATE TABLE {quoted(table)} ({body})")
             there = {name.casefold(): type for name, type in wanted.items()}
         place = f"table {table!r} in {self.options.path}"
-        fit = fit_columns(wanted, there, self.options.schema_contract, place, lambda *column: _adding(table, *column))
-        for name, type in fit.added.items():
-            connection.execute(_adding(table, name, type))
+        fit = fit_columns(wanted, there, self.options.schema_contract, place, lambda added: _adding(table, added))
+        if fit.added:
+            connection.execute(_adding(table, fit.added))
         self._books.make(connection)
         return fit
 
@@ -223,8 +201,9 @@ class DuckdbSink(Sink[DuckdbOptions]):
         return SinkUnavailable(said, untouched=False)
 
 
-def _adding(table: str, name: str, type: str) -> str:
-    return f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {type}"
+def _adding(table: str, added: Mapping[str, str]) -> str:
+    """A statement for each column: DuckDB takes one at a time."""
+    return "; ".join(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {type}" for name, type in added.items())
 
 
 def _columns_of(connection: Any, table: str) -> dict[str, str]:

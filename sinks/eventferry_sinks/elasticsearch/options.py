@@ -1,7 +1,6 @@
 """What can be said about an index: where it is, how it is named, who writes, and how it is made on request."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
@@ -9,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from eventferry.sink import SinkOptions
 from eventferry.sink.columns import Column, Contract
 from eventferry.sink.http import basic_auth
-from eventferry.sink.options import Duration, Url, check_header_value
+from eventferry.sink.options import Duration, File, Url, as_list, check_header_value
 
 _NAME = re.compile(r"[^\W_][\w.-]*")
 _DATES = re.compile(r"%[Ymd]")
@@ -26,10 +25,6 @@ def _check_index(name: str) -> str:
     return name
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 class ElasticsearchOptions(SinkOptions):
     """Where to index, under which names, and as whom."""
 
@@ -38,7 +33,7 @@ class ElasticsearchOptions(SinkOptions):
     data_stream: bool = False
     action: Literal["create", "index"] = "create"
     pipeline: str | None = Field(default=None, pattern=r"^[\w.-]+$")
-    time_field: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = (
+    time_field: Annotated[tuple[str, ...], BeforeValidator(as_list)] = (
         "event_timestamp",
         "timestamp",
         "keen.timestamp",
@@ -52,7 +47,7 @@ class ElasticsearchOptions(SinkOptions):
     mapping: dict[str, Any] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     timeout: Duration = 30.0
-    ca_file: Path | None = None
+    ca_file: File | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -19,6 +19,7 @@ _GZIP = 31  # window bits which ask zlib for a gzip header
 _ANSWER = 64 * 1024 * 1024  # an answer has an item for each event, with its error
 _ASKED = "errors,items.*.status,items.*.error.type,items.*.error.reason"
 _JSON = {"Content-Type": "application/json"}
+_UNSEEN = "?"  # no index has this name
 
 
 class ElasticsearchSink(Sink[ElasticsearchOptions]):
@@ -122,7 +123,7 @@ class ElasticsearchSink(Sink[ElasticsearchOptions]):
         path = f"/{quote(self.options.index)}?filter_path=*.data_stream,*.settings.index.uuid"
         answer = self._ask("GET", path, expect=(200, 404, 403))
         if answer.status == 403:  # whoever may write need not be allowed to look
-            return {self.options.index: {}}
+            return {_UNSEEN: {"data_stream": self.options.data_stream}}
         return None if answer.status == 404 else _decoded(answer)
 
     def _find_index(self) -> None:
@@ -145,7 +146,8 @@ class ElasticsearchSink(Sink[ElasticsearchOptions]):
         if streams and not options.data_stream:
             raise SinkMisconfigured(f"{self._who}: {options.index} is a data stream; set data_stream = true")
         if streams or set(found) != {options.index}:
-            # Ids are unique within one index: a repeat after a roll-over finds another one.
+            # Ids are unique within one index: a repeat after a roll-over finds another one. So may one behind a name that
+            # this user may not look up, as it may be an alias.
             self.guarantee = Guarantee.AT_LEAST_ONCE_KEYED
 
     def _make_index(self) -> None:

@@ -34,7 +34,7 @@ _WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, err
 class FileOptions(SinkOptions):
     """Where the files go and how they are packed."""
 
-    path: Annotated[Path, AfterValidator(check_absolute)]
+    path: File
     compression: Literal["none", "gzip", "zstd"] = "none"
     create: bool = True  # the last folder of `path`; false keeps an unmounted disk from being filled at its mount point
 

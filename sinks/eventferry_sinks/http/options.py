@@ -1,23 +1,18 @@
 """What can be said about a receiver: where it is, who sends, in which form, and what counts as taken."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from eventferry.sink import SinkOptions
 from eventferry.sink.http import basic_auth
-from eventferry.sink.options import Duration, Url, check_header_name, check_header_value
+from eventferry.sink.options import Duration, File, Url, as_list, check_header_name, check_header_value
 from eventferry_sinks.http.signing import check_secret
 from eventferry_sinks.http.templates import Envelope
 
 _OURS = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host", "authorization")
 HeaderName = Annotated[str, AfterValidator(check_header_name)]
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 class HttpOptions(SinkOptions):
@@ -32,12 +27,12 @@ class HttpOptions(SinkOptions):
     bearer: SecretStr | None = None
     username: str | None = None
     password: SecretStr | None = None
-    sign: Annotated[tuple[SecretStr, ...], BeforeValidator(_as_list)] = ()
+    sign: Annotated[tuple[SecretStr, ...], BeforeValidator(as_list)] = ()
     signature_prefix: HeaderName = "webhook-"
     idempotency_header: HeaderName = "Idempotency-Key"
     expect: tuple[Annotated[int, Field(ge=200, le=499)], ...] = Field(default=(200, 201, 202, 204), min_length=1)
     timeout: Duration = 30.0
-    ca_file: Path | None = None
+    ca_file: File | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,9 +1,9 @@
 """Appends each batch to an Apache Iceberg table, in one snapshot that is named after the batch."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr
 
 from eventferry.sink import (
     Batch,
@@ -15,12 +15,22 @@ from eventferry.sink import (
     SinkMisconfigured,
     SinkUnavailable,
 )
-from eventferry.sink.arrow import import_pyarrow, schema_of, table_from
-from eventferry.sink.columns import BATCH_ID, EVENT, RESERVED, ColumnOptions, Type, check_table
-from eventferry.sink.lake import EVENT_DATE, add_day, clean, count_fit, is_refusal, is_unreached, within
-from eventferry.sink.options import Duration
+from eventferry.sink.columns import BATCH_ID, EVENT, Type, check_table
+from eventferry.sink.lake import (
+    EVENT_DATE,
+    LakeOptions,
+    clean,
+    count_taken,
+    describe_fit,
+    is_refusal,
+    is_unreached,
+    make_data,
+    secrets_in,
+    within,
+)
+from eventferry.sink.libraries import load
 from eventferry.sink.rows import Extractor, Rows
-from eventferry.sink.tables import Fit, fit_columns
+from eventferry.sink.tables import Fit, fit_columns, no_table
 
 PROPERTY = "eventferry.batch-id"  # of a snapshot
 ICEBERG_TYPES: dict[Type, str] = {
@@ -39,22 +49,11 @@ def _check_table(name: str) -> str:
     return check_table(name)
 
 
-class IcebergOptions(ColumnOptions):
+class IcebergOptions(LakeOptions):
     """Which table of which catalog, which columns."""
-
-    reserved: ClassVar[tuple[str, ...]] = (*RESERVED, EVENT_DATE)
 
     catalog: dict[str, SecretStr] = Field(min_length=1)  # properties as pyiceberg names them: type, uri, warehouse …
     table: Annotated[str, AfterValidator(_check_table)]
-    create: bool = False
-    partition: Literal["none", "day"] = "none"
-    timeout: Duration = 30.0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.partition == "day" and self.all_columns()["event_time"].type != "timestamp":
-            raise ValueError('partition = "day" needs event_time as a timestamp; expected it in columns, or "none"')
-        return self
 
 
 class IcebergSink(Sink[IcebergOptions]):
@@ -69,11 +68,8 @@ class IcebergSink(Sink[IcebergOptions]):
     _catalog: Any = None
 
     def open(self) -> None:
-        import_pyarrow("iceberg")
-        try:
-            from pyiceberg.catalog import load_catalog
-        except ImportError as error:
-            raise SinkMisconfigured("the library is not installed; run: pip install 'eventferry[iceberg]'") from error
+        load("pyarrow", "eventferry[iceberg]")
+        load_catalog = load("pyiceberg.catalog", "eventferry[iceberg]").load_catalog
         self._columns = self.options.all_columns()
         self._extractor = Extractor(self._columns)
         seconds = f"{self.options.timeout:g}"
@@ -86,9 +82,8 @@ class IcebergSink(Sink[IcebergOptions]):
             raise self._meaning(error, untouched=True) from None
 
     def deliver(self, batch: Batch) -> None:
-        fit, rows = within(self.options.timeout, lambda: self._append(batch)) or (None, None)
-        if fit is not None and rows is not None:
-            count_fit(self, self._columns, fit, rows)
+        taken = within(self.options.timeout, lambda: self._append(batch))
+        count_taken(self, self._columns, taken)
 
     def was_delivered(self, batch: Batch) -> bool | None:
         return within(self.options.timeout, lambda: self._look_for(batch))
@@ -100,9 +95,7 @@ class IcebergSink(Sink[IcebergOptions]):
         if table is None:
             yield f"table {self.options.table} is not there yet; the first delivery makes it"
             return
-        fit = self._fit(table)
-        more = f"; the first delivery adds {', '.join(fit.added)}" if fit.added else ""
-        yield f"table {self.options.table} takes the columns {', '.join([*fit.written, EVENT, BATCH_ID])}{more}"
+        yield describe_fit(self._fit(table), f"table {self.options.table}")
 
     def close(self) -> None:
         self._catalog = None
@@ -114,9 +107,7 @@ class IcebergSink(Sink[IcebergOptions]):
             return None
         fit = self._fit(table)
         rows = self._extractor.extract(batch.body)
-        data = table_from(batch.body, rows, self._columns, batch.id).drop_columns(list(fit.discarded)).combine_chunks()
-        if self.options.partition == "day":
-            data = add_day(data)
+        data = make_data(batch, rows, self._columns, fit, by_day=self.options.partition == "day")
         # Else pyiceberg would append once more to what another writer left, perhaps this very batch. In memory only.
         table.metadata.properties["commit.retry.num-retries"] = "0"
         try:
@@ -150,27 +141,19 @@ class IcebergSink(Sink[IcebergOptions]):
             if may_be_missing:
                 return None
             if not create:
-                columns = ", ".join(f"{name} {kind}" for name, kind in self._wanted().items())
-                raise SinkMisconfigured(
-                    f"the catalog has no table {self.options.table}; set create = true, or make it: CREATE TABLE"
-                    f" {self.options.table} ({columns}) USING iceberg"
-                ) from None
+                body = f"CREATE TABLE {self.options.table} ({_listed(self._wanted())}) USING iceberg"
+                raise no_table(f"{self.options.table} in the catalog", body) from None
         except Exception as error:
             raise self._meaning(error, untouched=True) from None
         return self._create()
 
     def _create(self) -> Any:
-        import pyarrow as pa
         from pyiceberg.transforms import IdentityTransform
 
-        schema = schema_of(self._columns)
-        by_day = self.options.partition == "day"
-        if by_day:
-            schema = schema.append(pa.field(EVENT_DATE, pa.date32()))
         try:
             self._catalog.create_namespace_if_not_exists(self.options.table.partition(".")[0])
-            with self._catalog.create_table_transaction(self.options.table, schema=schema) as change:
-                if by_day:
+            with self._catalog.create_table_transaction(self.options.table, schema=self.options.new_schema()) as change:
+                if self.options.partition == "day":
                     with change.update_spec() as spec:
                         spec.add_field(EVENT_DATE, IdentityTransform(), EVENT_DATE)
             return self._catalog.load_table(self.options.table)
@@ -189,31 +172,21 @@ class IcebergSink(Sink[IcebergOptions]):
 
     def _fit(self, table: Any) -> Fit:
         there = {field.name.casefold(): str(field.field_type) for field in table.schema().fields}
-        by_day = EVENT_DATE in there
-        if by_day != (self.options.partition == "day"):
-            raise SinkMisconfigured(
-                f"table {self.options.table} {'has' if by_day else 'has no'} column {EVENT_DATE}; set partition ="
-                f' "{"day" if by_day else "none"}", or use another table'
-            )
+        self.options.check_day(there, f"table {self.options.table}")
         return fit_columns(
             self._wanted(),
             there,
             self.options.schema_contract,
             f"table {self.options.table}",
-            lambda name, type: f"ALTER TABLE {self.options.table} ADD COLUMN {name} {type}",
+            lambda added: f"ALTER TABLE {self.options.table} ADD COLUMNS ({_listed(added)})",
         )
-
-    def _secrets(self) -> Iterator[str]:
-        for value in self.options.catalog.values():
-            if len(value.get_secret_value()) >= 4:
-                yield value.get_secret_value()
 
     def _meaning(self, error: Exception, *, untouched: bool) -> SinkError:
         from pyiceberg import exceptions as errors
 
         if isinstance(error, SinkError):
             return error
-        said = f"table {self.options.table}: {type(error).__name__}: {clean(error, self._secrets())}"
+        said = f"table {self.options.table}: {type(error).__name__}: {clean(error, secrets_in(self.options.catalog))}"
         if isinstance(error, errors.CommitFailedException):
             return SinkUnavailable(f"{said}; another writer was faster", untouched=True)
         if isinstance(error, errors.UnauthorizedError | errors.ForbiddenError | errors.OAuthError):
@@ -227,3 +200,7 @@ class IcebergSink(Sink[IcebergOptions]):
         if is_refusal(said) or isinstance(error, ValueError):
             return SinkMisconfigured(f"{said}; mend `catalog`, or what the store allows")
         return SinkUnavailable(said, untouched=untouched)
+
+
+def _listed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {type}" for name, type in columns.items())

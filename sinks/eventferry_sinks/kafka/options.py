@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from eventferry.sink import SinkOptions
 from eventferry.sink.columns import Column
-from eventferry.sink.options import Duration
+from eventferry.sink.options import Duration, File
 
 _SERVER = re.compile(r"[^\s,:/]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
 # What eventferry sets itself: its promises rest on these.
@@ -66,7 +65,7 @@ class KafkaOptions(SinkOptions):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: str | None = None
     password: SecretStr | None = None
-    ca_file: Path | None = None
+    ca_file: File | None = None
     create: bool = False
     partitions: int | None = Field(default=None, ge=1)
     replication_factor: int | None = Field(default=None, ge=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from eventferry.sink import Batch, BatchLimits, EventsRejected, Guarantee, Sink, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.identity import event_ids
+from eventferry.sink.libraries import load
 from eventferry.sink.rows import Extractor
 from eventferry.sink.timing import Deadline
 from eventferry_sinks.kafka.meanings import Meanings
@@ -40,11 +41,7 @@ class KafkaSink(Sink[KafkaOptions]):
     _meanings: Meanings
 
     def open(self) -> None:
-        try:
-            import confluent_kafka
-        except ImportError as error:
-            raise SinkMisconfigured("the library is not installed; run: pip install 'eventferry[kafka]'") from error
-        self._kafka = confluent_kafka
+        self._kafka = load("confluent_kafka", "eventferry[kafka]")
         if self.options.ca_file is not None and not self.options.ca_file.is_file():
             raise SinkMisconfigured(f"ca_file {self.options.ca_file} is not there or cannot be read")
         column = self.options.key_column()

@@ -1,15 +1,13 @@
 """What can be configured of a `mysql` sink."""
 
 import re
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from eventferry.sink.books import BOOKS
-from eventferry.sink.columns import RESERVED, ColumnOptions, check_name
-from eventferry.sink.columns import Path as EventPath
-from eventferry.sink.options import Duration, check_absolute
+from eventferry.sink.columns import RESERVED, ColumnOptions, Path, check_name
+from eventferry.sink.options import Duration, File
 
 SEQ = "seq"  # counts the rows of a table that eventferry made
 EVENT_ID = "event_id"  # the column of unique_event_id
@@ -44,10 +42,10 @@ class MysqlOptions(ColumnOptions):
     user: str = Field(min_length=1, max_length=128)
     password: SecretStr | None = None
     tls: Literal["verify", "require", "off"] = "verify"
-    ca_file: Annotated[Path, AfterValidator(check_absolute)] | None = None
+    ca_file: File | None = None
     table: Annotated[str, AfterValidator(_check_table)] = "events"
     create: bool = False
-    unique_event_id: EventPath | None = None
+    unique_event_id: Path | None = None
     timeout: Duration = 30.0
 
     @model_validator(mode="after")

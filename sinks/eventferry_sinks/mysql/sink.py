@@ -17,7 +17,9 @@ from eventferry.sink import (
 )
 from eventferry.sink.books import BATCHES, Books
 from eventferry.sink.columns import Column
+from eventferry.sink.libraries import load
 from eventferry.sink.safe import safe_text
+from eventferry.sink.tables import count_columns
 from eventferry.sink.wire import DeadlineReached, NameUnknown, Watchdog
 from eventferry_sinks.mysql.connection import Connection, Server
 from eventferry_sinks.mysql.errors import DUPLICATE, meaning
@@ -48,11 +50,7 @@ class MysqlSink(Sink[MysqlOptions]):
     _committing = False  # from the moment COMMIT is sent, a lost answer leaves the outcome unknown
 
     def open(self) -> None:
-        try:
-            import pymysql
-        except ImportError:
-            raise SinkMisconfigured("the library is not installed; run: pip install 'eventferry[mysql]'") from None
-        self._driver = pymysql
+        self._driver = load("pymysql", "eventferry[mysql]")
         self._watchdog = Watchdog()
         # Servers differ in whether the case of a table's name matters: the books do not care.
         self._books = Books(self.options.table.casefold(), quoted(self.options.table))
@@ -102,7 +100,7 @@ class MysqlSink(Sink[MysqlOptions]):
         if self._books.was_recorded(cursor, batch):
             return False
         if batch.replaces:
-            self._make_room(cursor, batch)
+            self._books.make_room(cursor, batch, self._who)
         lacking = batch.lacking(self._books.recorded_parts(cursor, batch))
         try:
             # Before the events: a twin that is under way, of an attempt that was given up, is waited for here.
@@ -117,17 +115,6 @@ class MysqlSink(Sink[MysqlOptions]):
             self._encoder.sent += len(statement)
         return True
 
-    def _make_room(self, cursor: Any, batch: Batch) -> None:
-        """Delete what the batch replaces; refuse where the same events would stay under an id that it does not know."""
-        self._books.forget(cursor, batch)
-        if others := self._books.strangers(cursor, batch):
-            count = "a batch" if len(others) == 1 else f"{len(others)} batches"
-            raise SinkMisconfigured(
-                f"{self._who}: nothing was replaced, for {count} of a lost ledger hold events of {batch.parts[0].key}"
-                f" in table {self.options.table}, too; fill another table through a sink of another name, or delete"
-                f" their rows as the README of this type says: {', '.join(others)}"
-            )
-
     def _try_batch(self) -> None:
         body = b"{}\n"
         part = Part("check", "check", _NOBODY, 0, len(body), 1)
@@ -137,12 +124,7 @@ class MysqlSink(Sink[MysqlOptions]):
             connection.run("ROLLBACK")
 
     def _report(self) -> None:
-        for what, counted in (
-            ("values.misfitted", self._encoder.misfits),
-            ("values.discarded", self._encoder.left_out),
-        ):
-            for column, number in counted.items():
-                self.count(what, column, number)
+        count_columns(self, self._encoder.misfits, self._encoder.left_out)
         self.count("bytes.sent", number=self._encoder.sent)
         self._encoder.forget_counts()
 
@@ -181,8 +163,7 @@ class MysqlSink(Sink[MysqlOptions]):
         if self.options.unique_event_id is not None:
             columns[EVENT_ID] = Column(path=(self.options.unique_event_id,))
         ready = make_ready(connection, self.options, self._server)
-        for name in ready.added:
-            self.count("columns.added", name)
+        count_columns(self, {}, added=ready.added)
         self._encoder = Encoder(self.options.table, columns, ready.columns, self._server.max_packet)
 
     def _meaning(self, error: Exception) -> SinkError | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from eventferry.sink import SinkMisconfigured
 from eventferry.sink.books import BATCH_COLUMNS, BATCHES, PART_COLUMNS, PARTS
 from eventferry.sink.columns import BATCH_ID, EVENT, Type
+from eventferry.sink.tables import fit_columns, no_table
 from eventferry_sinks.mysql.connection import Connection, Server
 from eventferry_sinks.mysql.options import EVENT_ID, SEQ, MysqlOptions
 
@@ -107,15 +108,24 @@ def make_ready(connection: Connection, options: MysqlOptions, server: Server) ->
     """
     _make_tables(connection, options, {options.table: creation(options, server), **books_creation()})
     there = _columns(connection, options.table)
-    lacking = {name: type for name, type in wanted_columns(options, server).items() if name.casefold() not in there}
-    added = _add(connection, options, lacking) if lacking else ()
+    wanted = wanted_columns(options, server)
+    added = fit_columns(
+        wanted,
+        {name: column.shown for name, column in there.items()},
+        options.schema_contract,
+        f"table {options.table}",
+        lambda columns: _addition(options.table, columns),
+        needed=[EVENT_ID],
+        is_fit=lambda present, kind: True,  # `_check` looks at more than the type
+    ).added
     if added:
+        connection.run(_addition(options.table, added))
         there = _columns(connection, options.table)
-    found = {name: there[name.casefold()] for name in wanted_columns(options, server) if name.casefold() in there}
+    found = {name: there[name.casefold()] for name in wanted if name.casefold() in there}
     _check(options, found)
     if options.unique_event_id is not None:
         _check_unique(connection, options)
-    return Ready(found, added)
+    return Ready(found, tuple(added))
 
 
 def _make_tables(connection: Connection, options: MysqlOptions, statements: Mapping[str, str]) -> None:
@@ -130,10 +140,8 @@ def _make_tables(connection: Connection, options: MysqlOptions, statements: Mapp
                 f"table {table} is {engine}, which has no transactions; run: ALTER TABLE {quoted(table)} ENGINE=InnoDB"
             )
     if missing and not options.create:
-        raise SinkMisconfigured(
-            f"no table {', '.join(missing)} in database {options.database}; set create = true, or run: "
-            + "; ".join(statements[table] for table in missing)
-        )
+        named = f"{', '.join(missing)} in database {options.database}"
+        raise no_table(named, "; ".join(statements[table] for table in missing))
     for table in missing:
         connection.run(statements[table])
 
@@ -165,23 +173,11 @@ def _present(kind: str, shown: str, charset: str | None, length: int | None) -> 
     return Present(exact, shown, charset, length)
 
 
-def _add(connection: Connection, options: MysqlOptions, lacking: Mapping[str, str]) -> tuple[str, ...]:
-    """Add columns to the table, if that is allowed; gives those that were added."""
-    if options.schema_contract == "discard":
-        lacking = {name: type for name, type in lacking.items() if name in (EVENT, BATCH_ID, EVENT_ID)}
-        if not lacking:
-            return ()
-    steps = [f"ADD COLUMN {quoted(name)} {type}" for name, type in lacking.items()]
-    if EVENT_ID in lacking:
+def _addition(table: str, added: Mapping[str, str]) -> str:
+    steps = [f"ADD COLUMN {quoted(name)} {type}" for name, type in added.items()]
+    if EVENT_ID in added:
         steps.append(f"ADD UNIQUE KEY ({quoted(EVENT_ID)})")
-    statement = f"ALTER TABLE {quoted(options.table)} {', '.join(steps)}"
-    if options.schema_contract != "evolve":
-        names = ", ".join(lacking)
-        raise SinkMisconfigured(
-            f'table {options.table} lacks {names}; set schema_contract = "evolve", or run: {statement}'
-        )
-    connection.run(statement)
-    return tuple(lacking)
+    return f"ALTER TABLE {quoted(table)} {', '.join(steps)}"
 
 
 def _check(options: MysqlOptions, found: Mapping[str, Present]) -> None:
@@ -192,8 +188,8 @@ def _check(options: MysqlOptions, found: Mapping[str, Present]) -> None:
         kind = kinds[name]
         if column.type not in _FITTING[kind]:
             raise SinkMisconfigured(
-                f"column {name} of table {options.table} is {column.shown}, but {kind} is configured, which is"
-                f" {TYPES[kind]} here; configure another name, or mend the column"
+                f"column {name!r} of table {options.table} is {column.shown}, but {TYPES[kind]} is configured;"
+                " configure another name or type for it, or another table"
             )
         if column.charset not in (None, "utf8mb4") and name != BATCH_ID:
             raise SinkMisconfigured(

@@ -5,8 +5,9 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 from eventferry.sink import SinkMisconfigured
-from eventferry.sink.arrow import import_pyarrow, table_from
+from eventferry.sink.arrow import table_from
 from eventferry.sink.columns import BATCH_ID, EVENT, Column
+from eventferry.sink.libraries import load
 from eventferry.sink.packing import ENDINGS, compress
 from eventferry.sink.rows import Rows
 from eventferry_sinks.object_store.delimited import csv_of
@@ -57,7 +58,7 @@ class Parquet:
     has_columns = True
 
     def __init__(self, compression: str) -> None:
-        import_pyarrow()
+        load("pyarrow", "eventferry[parquet]")
         self._codec = compression
 
     def encode(self, body: bytes, rows: Rows, columns: Mapping[str, Column], batch_id: str) -> bytes:

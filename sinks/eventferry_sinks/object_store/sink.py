@@ -16,6 +16,7 @@ from eventferry.sink import (
 from eventferry.sink.columns import Column
 from eventferry.sink.objects import Bucket, open_bucket, place_of
 from eventferry.sink.rows import Extractor, Rows
+from eventferry.sink.tables import count_columns, values_in
 from eventferry_sinks.object_store.formats import Format, make_format, pick
 from eventferry_sinks.object_store.layout import Layout, other_layouts
 from eventferry_sinks.object_store.manifest import Written, manifest_key, manifest_text, objects_of
@@ -172,11 +173,7 @@ class ObjectStoreSink(Sink[ObjectStoreOptions]):
         if not columns:
             return columns
         agreed = self._agreed or Agreed(columns)
-        for name, number in rows.misfits.items():
-            self.count("values.misfitted", of=name, number=number)
-        for name, values in zip(columns, rows.values, strict=True):
-            if name in agreed.left_out and (number := len(values) - values.count(None)):
-                self.count("values.discarded", of=name, number=number)
+        count_columns(self, rows.misfits, values_in(rows, columns, agreed.left_out))
         rows.values = [values for name, values in zip(columns, rows.values, strict=True) if name in agreed.written]
         return agreed.written
 

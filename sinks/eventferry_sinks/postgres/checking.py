@@ -7,7 +7,7 @@ from typing import Any
 from eventferry.sink import Batch, Part, SinkMisconfigured
 from eventferry.sink.books import BATCHES, PARTS
 from eventferry.sink.postgresql.session import Session
-from eventferry_sinks.postgres.table import Design, books_there, check_logged, columns_there, plan, quoted
+from eventferry_sinks.postgres.table import Design, books_there, check_logged, columns_there, fit, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ def layout(place: Place) -> str:
     design = place.design
     check_logged(place.cursor, design, place.session.who)
     there = columns_there(place.cursor, design.schema, design.name)
-    found = plan(design, there, place.session.who, create=place.create)
-    if found.create:
+    found = fit(design, there, place.session.who, create=place.create)
+    if not there:
         return f"table {design.said} is not there yet and will be made by the first delivery"
-    if found.add:
-        return f"table {design.said} is there; the first delivery adds {', '.join(found.add)}"
-    if found.leave_out:
-        return f"table {design.said} is there; it lacks {', '.join(found.leave_out)}, whose values are discarded"
+    if found.added:
+        return f"table {design.said} is there; the first delivery adds {', '.join(found.added)}"
+    if found.discarded:
+        return f"table {design.said} is there; it lacks {', '.join(found.discarded)}, whose values are discarded"
     return f"table {design.said} has all {len(design.types())} columns"
 
 

@@ -4,20 +4,20 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from eventferry.sink import Batch, BatchLimits, Guarantee, Sink, SinkMisconfigured, SinkUnavailable
+from eventferry.sink import Batch, BatchLimits, Guarantee, Sink, SinkUnavailable
 from eventferry.sink.books import BATCH_COLUMNS, BATCHES, Books
 from eventferry.sink.postgresql.session import Session
+from eventferry.sink.tables import Fit, count_columns
 from eventferry_sinks.postgres.checking import Place, abilities, account, layout, rights, trial_batch, versions
 from eventferry_sinks.postgres.encoding import Encoder
 from eventferry_sinks.postgres.options import EVENT_ID, PostgresOptions
 from eventferry_sinks.postgres.table import (
     Design,
-    Plan,
     book_statements,
     books_there,
     check_logged,
     columns_there,
-    plan,
+    fit,
     quoted,
 )
 
@@ -64,7 +64,7 @@ class PostgresSink(Sink[PostgresOptions]):
             if not self._claim(cursor, batch):
                 return
             if batch.replaces:
-                self._make_room(cursor, batch)
+                self._books.make_room(cursor, batch, self._opened.who)
             lacking = batch.lacking(self._books.recorded_parts(cursor, batch))
             if lacking:
                 self._copy(cursor, encoder, lacking, batch.id)
@@ -114,29 +114,29 @@ class PostgresSink(Sink[PostgresOptions]):
 
     def _prepare(self, cursor: Any) -> Encoder:
         """Make the table fit where that is asked for, in a transaction of its own, to keep its lock short."""
-        wanted = self._look(cursor)
-        if wanted.changes or not books_there(cursor, self._design.schema):
+        there, found = self._look(cursor)
+        if not there or found.added or not books_there(cursor, self._design.schema):
             self._begin(cursor, lock_seconds=_LOCK_SECONDS)
             self._make(cursor)
             cursor.execute("COMMIT")
-            for name in wanted.add:
-                self.count("columns.added", name)
-        self._encoder = Encoder(self._design.columns, wanted.leave_out)
+            count_columns(self, {}, added=found.added)
+        self._encoder = Encoder(self._design.columns, found.discarded)
         return self._encoder
 
-    def _look(self, cursor: Any) -> Plan:
+    def _look(self, cursor: Any) -> tuple[bool, Fit]:
+        """Whether the table is there, and how it takes the columns."""
         check_logged(cursor, self._design, self._opened.who)
         there = columns_there(cursor, self._design.schema, self._design.name)
-        return plan(self._design, there, self._opened.who, create=self.options.create)
+        return bool(there), fit(self._design, there, self._opened.who, create=self.options.create)
 
     def _make(self, cursor: Any) -> None:
         """Table and books as they should be, within the transaction that is open."""
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        wanted = self._look(cursor)
-        if wanted.create:
+        there, found = self._look(cursor)
+        if not there:
             cursor.execute(self._design.create_statement())
-        if wanted.add:
-            cursor.execute(self._design.add_statement(list(wanted.add)))
+        if found.added:
+            cursor.execute(self._design.add_statement(found.added))
         if not books_there(cursor, self._design.schema):
             for statement in book_statements(self._design.schema):
                 cursor.execute(statement)
@@ -171,17 +171,6 @@ class PostgresSink(Sink[PostgresOptions]):
             [events, self._design.said, batch.id],
         )
 
-    def _make_room(self, cursor: Any, batch: Batch) -> None:
-        """Delete what the batch replaces; refuse where the same events would stay under an id that it does not know."""
-        self._books.forget(cursor, batch)
-        if others := self._books.strangers(cursor, batch):
-            count = "a batch" if len(others) == 1 else f"{len(others)} batches"
-            raise SinkMisconfigured(
-                f"{self._opened.who}: nothing was replaced, for {count} of a lost ledger hold events of"
-                f" {batch.parts[0].key} in table {self._design.said}, too; fill another table through a sink of another"
-                f" name, or delete their rows as the README of this type says: {', '.join(others)}"
-            )
-
     def _copy(self, cursor: Any, encoder: Encoder, body: bytes, batch_id: str) -> None:
         names = ", ".join(map(quoted, encoder.names))
         table = self._design.sql_name
@@ -209,10 +198,7 @@ class PostgresSink(Sink[PostgresOptions]):
         if not body:
             return
         self.count("bytes.sent", number=len(body))
-        for name, number in encoder.misfits.items():
-            self.count("values.misfitted", name, number)
-        for name, number in (+encoder.left_out).items():
-            self.count("values.discarded", name, number)
+        count_columns(self, encoder.misfits, encoder.left_out)
         if self._repeated:
             self.count("events.repeated", EVENT_ID, self._repeated)
 
@@ -221,7 +207,7 @@ class PostgresSink(Sink[PostgresOptions]):
         self._begin(cursor, lock_seconds=_LOCK_SECONDS)
         self._make(cursor)
         self._claim(cursor, batch)
-        self._copy(cursor, Encoder(self._design.columns, self._look(cursor).leave_out), batch.body, batch.id)
+        self._copy(cursor, Encoder(self._design.columns, self._look(cursor)[1].discarded), batch.body, batch.id)
         self._books.record_parts(cursor, batch)
         cursor.execute("ROLLBACK")
         return f"a batch can be written to {self._design.said} (tried and rolled back)"

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from eventferry.sink import SinkMisconfigured
 from eventferry.sink.books import BATCH_COLUMNS, BATCHES, PART_COLUMNS, PARTS
 from eventferry.sink.columns import BATCH_ID, EVENT, Column, Contract, Type
+from eventferry.sink.tables import Fit, fit_columns, no_table
 
 EventType = Literal["jsonb", "json", "text"]
 
@@ -65,9 +66,9 @@ class Design:
         unique = f", UNIQUE ({quoted(self.unique)})" if self.unique else ""
         return f"CREATE TABLE {self.sql_name} ({body}{unique})"
 
-    def add_statement(self, names: list[str]) -> str:
-        types = self.types()
-        return f"ALTER TABLE {self.sql_name} " + ", ".join(f"ADD COLUMN {quoted(n)} {types[n]}" for n in names)
+    def add_statement(self, added: Mapping[str, str]) -> str:
+        steps = [f"ADD COLUMN {quoted(name)} {type}" for name, type in added.items()]
+        return f"ALTER TABLE {self.sql_name} {', '.join(steps)}"
 
     def unique_statement(self) -> str:
         return f"CREATE UNIQUE INDEX CONCURRENTLY ON {self.sql_name} ({quoted(self.unique or '')})"
@@ -89,67 +90,33 @@ class Design:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What has to be done to the table before events go into it."""
-
-    create: bool = False
-    add: tuple[str, ...] = ()
-    leave_out: tuple[str, ...] = ()
-
-    @property
-    def changes(self) -> bool:
-        return self.create or bool(self.add)
-
-
-def plan(design: Design, there: Mapping[str, str], where: str, *, create: bool) -> Plan:
+def fit(design: Design, there: Mapping[str, str], where: str, *, create: bool) -> Fit:
     """Compare the table (column → type; empty: there is none) with its design. Raises SinkMisconfigured."""
+    types = design.types()
     if not there:
         if not create:
+            raise no_table(f"{design.said} in {where}", design.create_statement())
+        return Fit({}, tuple(design.columns), ())
+    for name in there:
+        twin = next((one for one in types if one != name and one.casefold() == name.casefold()), None)
+        if twin is not None and twin not in there:
             raise SinkMisconfigured(
-                f"{where}: there is no table {design.said}; run: {design.create_statement()}, or set create = true"
+                f"{where}: table {design.said} has a column {name!r}, which differs from {twin!r} in case only;"
+                " configure the name that it has"
             )
-        return Plan(create=True)
-    folded = {name.casefold(): name for name in there}
-    lacking = []
-    for name, type in design.types().items():
-        if name in there:
-            _check_type(design, name, type, there[name], where)
-        elif name.casefold() in folded:
-            raise SinkMisconfigured(
-                f"{where}: table {design.said} has a column {folded[name.casefold()]!r}, which differs from {name!r} in"
-                " case only; configure the name that it has"
-            )
-        else:
-            lacking.append(name)
-    if not lacking:
-        return Plan()
-    if design.contract == "evolve":
-        return Plan(add=tuple(lacking))
-    needed = [name for name in lacking if design.contract == "freeze" or name in (EVENT, BATCH_ID, design.unique)]
-    if needed:
-        raise SinkMisconfigured(
-            f"{where}: table {design.said} lacks {_list(needed)}, and schema_contract is {design.contract!r};"
-            f" run: {design.add_statement(needed)}"
-        )
-    return Plan(leave_out=tuple(lacking))
-
-
-def _check_type(design: Design, name: str, wanted: str, present: str, where: str) -> None:
-    fitting = _BATCH_IDS if name == BATCH_ID else (wanted, *_AS_GOOD.get(wanted, ()))
-    if present in fitting:
-        return
-    if name == EVENT and present in ("jsonb", "json", "text"):
-        remedy = f"set event_as = {present!r}"
-    else:
-        remedy = "configure another name or type for it, or another table"
-    raise SinkMisconfigured(
-        f"{where}: column {name!r} of table {design.said} is {present}, but {wanted} is configured; {remedy}"
+    present = {name.casefold(): there[name] for name in types if name in there}
+    if present.get(BATCH_ID) in _BATCH_IDS:
+        present[BATCH_ID] = types[BATCH_ID]
+    return fit_columns(
+        types,
+        present,
+        design.contract,
+        f"{where}: table {design.said}",
+        design.add_statement,
+        needed=[design.unique] if design.unique else [],
+        is_fit=lambda found, wanted: found in (wanted, *_AS_GOOD.get(wanted, ())),
+        event_as={each: each for each in get_args(EventType)},
     )
-
-
-def _list(names: list[str]) -> str:
-    return ("the column " if len(names) == 1 else "the columns ") + ", ".join(map(repr, names))
 
 
 def book_statements(schema: str) -> list[str]:

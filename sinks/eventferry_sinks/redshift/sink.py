@@ -2,27 +2,27 @@
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from eventferry.sink import Batch, BatchLimits, BatchRejected, Guarantee, Sink, SinkMisconfigured
+from eventferry.sink import Batch, BatchLimits, BatchRejected, Guarantee, Sink
 from eventferry.sink.books import BATCHES, PARTS
-from eventferry.sink.columns import BATCH_ID, EVENT
 from eventferry.sink.objects import Bucket, open_bucket, place_of
 from eventferry.sink.postgresql.session import Session
 from eventferry.sink.safe import safe_text
+from eventferry.sink.tables import count_columns, fit_columns, no_table
 from eventferry.sink.wrapped import count_values
 from eventferry_sinks.redshift.complaints import LOAD_FAILED, judge
 from eventferry_sinks.redshift.options import RedshiftOptions
 from eventferry_sinks.redshift.staging import Stage
 from eventferry_sinks.redshift.statements import (
     RedshiftBooks,
-    add_statement,
+    add_statements,
     book_statements,
     columns_there,
     copy_statement,
     create_statement,
-    fits,
+    is_fit,
     longest,
     quoted,
     types_of,
@@ -70,7 +70,7 @@ class RedshiftSink(Sink[RedshiftOptions]):
                     stage.sweep(self._folder(batch.id))  # the attempt that took effect could not
                 return
             if batch.replaces:
-                self._make_room(cursor, batch)
+                self._books.make_room(cursor, batch, self._opened.who)
             lacking = batch.lacking(self._books.recorded_parts(cursor, batch))
             with self._staging(stage):
                 if lacking:
@@ -78,11 +78,8 @@ class RedshiftSink(Sink[RedshiftOptions]):
                 self._books.record(cursor, batch, lacking.count(b"\n"))
                 self._opened.committing = True
                 cursor.execute("COMMIT")
-        for name, number in stage.misfits.items():
-            self.count("values.misfitted", name, number)
         columns = self.options.all_columns()
-        for name, number in count_values(lacking, {name: columns[name] for name in discarded}).items():
-            self.count("values.discarded", name, number)
+        count_columns(self, stage.misfits, count_values(lacking, {name: columns[name] for name in discarded}))
         if lacking:
             self.count("bytes.sent", number=stage.sent)
 
@@ -145,58 +142,34 @@ class RedshiftSink(Sink[RedshiftOptions]):
         cursor.execute("BEGIN")
         cursor.execute(f"LOCK {quoted(self.options.place[0], BATCHES)}")
 
-    def _prepare(self, cursor: Any) -> tuple[list[str], Stage]:
+    def _prepare(self, cursor: Any) -> tuple[Collection[str], Stage]:
         """Make the table fit; gives the columns that it lacks and goes without, and where files are staged."""
         there = columns_there(cursor, *self.options.place)
         if not there:
             self._create(cursor)
             there = dict(self._types)
-        discarded = []
-        for name, type in self._types.items():
-            if name not in there and not self._add(cursor, name, type):
-                discarded.append(name)
-            elif name in there and not fits(type, there[name]):
-                raise SinkMisconfigured(
-                    f"{self._opened.who}: column {name!r} of table {self.options.table} is {there[name]}, but {type} is"
-                    " configured; configure another name, or another table"
-                )
-        columns = {name: column for name, column in self.options.all_columns().items() if name not in discarded}
+        fit = fit_columns(
+            self._types,
+            there,
+            self.options.schema_contract,
+            f"{self._opened.who}: table {self.options.table}",
+            lambda added: "; ".join(add_statements(self._table, added)),
+            is_fit=is_fit,
+        )
+        for statement in add_statements(self._table, fit.added):
+            cursor.execute(statement)
+        count_columns(self, {}, added=fit.added)
+        columns = {name: column for name, column in self.options.all_columns().items() if name in fit.written}
         lengths = {name: longest(there.get(name, self._types[name])) for name in columns}
-        return discarded, Stage(self._bucket, columns, {name: most for name, most in lengths.items() if most})
+        return fit.discarded, Stage(self._bucket, columns, {name: most for name, most in lengths.items() if most})
 
     def _create(self, cursor: Any) -> None:
         statement = create_statement(self._table, self._types)
         if not self.options.create:
-            raise SinkMisconfigured(
-                f"{self._opened.who}: there is no table {self.options.table}; run: {statement}, or set create = true"
-            )
+            raise no_table(f"{self.options.table} in {self._opened.who}", statement)
         cursor.execute(statement)
 
-    def _add(self, cursor: Any, name: str, type: str) -> bool:
-        """Whether the column is there now; False where it is left out."""
-        statement, contract = add_statement(self._table, name, type), self.options.schema_contract
-        if contract == "evolve":
-            cursor.execute(statement)
-            self.count("columns.added", name)
-            return True
-        if contract == "discard" and name not in (EVENT, BATCH_ID):
-            return False
-        raise SinkMisconfigured(
-            f"{self._opened.who}: table {self.options.table} lacks the column {name!r}, and schema_contract is"
-            f" {contract!r}; run: {statement}"
-        )
-
-    def _make_room(self, cursor: Any, batch: Batch) -> None:
-        """Delete what the batch replaces; refuse where the same events would stay under an id that it does not know."""
-        self._books.forget(cursor, batch)
-        if others := self._books.strangers(cursor, batch):
-            raise SinkMisconfigured(
-                f"{self._opened.who}: nothing was replaced, for batches of a lost ledger hold events of"
-                f" {batch.parts[0].key} in table {self.options.table}, too; fill another table through a sink of"
-                f" another name, or delete their rows: {', '.join(others)}"
-            )
-
-    def _load(self, cursor: Any, stage: Stage, body: bytes, batch_id: str, discarded: list[str]) -> None:
+    def _load(self, cursor: Any, stage: Stage, body: bytes, batch_id: str, discarded: Collection[str]) -> None:
         folder = self._folder(batch_id)
         manifest = stage.put(folder, body, batch_id)
         names = [name for name in self._types if name not in discarded]

@@ -51,7 +51,7 @@ def longest(type: str) -> int | None:
     return None if found is None else int(found[1] or LONGEST_TEXT)
 
 
-def fits(wanted: str, present: str) -> bool:
+def is_fit(present: str, wanted: str) -> bool:
     """Whether a column has the wanted type; texts may be of any length."""
     return wanted == present or (longest(wanted) is not None and longest(present) is not None)
 
@@ -60,8 +60,9 @@ def create_statement(table: str, types: Mapping[str, str]) -> str:
     return f"CREATE TABLE {table} ({', '.join(f'{quoted(name)} {type}' for name, type in types.items())})"
 
 
-def add_statement(table: str, name: str, type: str) -> str:
-    return f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {type}"
+def add_statements(table: str, added: Mapping[str, str]) -> list[str]:
+    """SQL that adds columns, one at a time: Redshift takes no more at once."""
+    return [f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {type}" for name, type in added.items()]
 
 
 def book_statements(schema: str) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from eventferry.sink.books import BOOKS
 from eventferry.sink.columns import ColumnOptions, check_name, check_table
-from eventferry.sink.options import Duration, Url, check_absolute
+from eventferry.sink.options import Duration, File, Url
 from eventferry_sinks.snowflake.table import LOCKS, quoted
 
 Name = Annotated[str, AfterValidator(check_name)]
@@ -21,7 +21,7 @@ class SnowflakeOptions(ColumnOptions):
 
     account: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")
     user: str = Field(min_length=1)
-    private_key_file: Annotated[Path, AfterValidator(check_absolute)] | None = None
+    private_key_file: File | None = None
     private_key_passphrase: SecretStr | None = None
     token: SecretStr | None = None
     password: SecretStr | None = None

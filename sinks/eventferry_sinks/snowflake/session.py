@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from eventferry.sink import SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.safe import safe_text
-from eventferry.sink.wire import DeadlineReached, Watchdog
+from eventferry.sink.wire import DeadlineReached, Watchdog, watched_pool
 from eventferry_sinks.snowflake.meaning import meaning_of
 
 # Of the timeout, up to some seconds: for ending what is not committed, which lets its lock go.
@@ -141,8 +141,8 @@ def _watched_adapter(base: Any, watchdog: Watchdog) -> Any:
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             super().init_poolmanager(*args, **kwargs)
             self.poolmanager.pool_classes_by_scheme = {
-                "http": _watched_pool(pools.HTTPConnectionPool, watchdog),
-                "https": _watched_pool(pools.HTTPSConnectionPool, watchdog),
+                "http": watched_pool(pools.HTTPConnectionPool, watchdog, connect=None),
+                "https": watched_pool(pools.HTTPSConnectionPool, watchdog, connect=None),
             }
 
         def send(self, request: Any, **kwargs: Any) -> Any:
@@ -165,26 +165,6 @@ def _watched_adapter(base: Any, watchdog: Watchdog) -> Any:
             return response
 
     return Adapter
-
-
-def _watched_pool(base: Any, watchdog: Watchdog) -> Any:
-    """A subclass of the pool class `base` whose connections `watchdog` watches."""
-
-    class Watched(base.ConnectionCls):  # type: ignore[misc]
-        _line: Any = None
-
-        def _new_conn(self) -> Any:
-            sock = super()._new_conn()
-            self._line = watchdog.watch(sock)
-            return sock
-
-        def close(self) -> None:
-            super().close()
-            line, self._line = self._line, None
-            if line is not None:
-                watchdog.forget(line)
-
-    return type("WatchedPool", (base,), {"ConnectionCls": Watched})
 
 
 def _kept_out(error: BaseException, urllib3: Any) -> bool:

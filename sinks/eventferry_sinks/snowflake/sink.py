@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 from eventferry.sink import Batch, BatchLimits, Guarantee, Sink, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.books import Books
 from eventferry.sink.columns import Column
+from eventferry.sink.libraries import load
+from eventferry.sink.tables import count_columns, no_table
 from eventferry.sink.wrapped import count_values, pack
 from eventferry_sinks.snowflake.options import SnowflakeOptions
 from eventferry_sinks.snowflake.session import Session
 from eventferry_sinks.snowflake.table import (
     LOCKS,
+    add_statements,
     books_statements,
+    fit,
     insert_statement,
-    lacking,
     quoted,
     table_statement,
     wanted_types,
@@ -46,10 +49,7 @@ class SnowflakeSink(Sink[SnowflakeOptions]):
 
     def open(self) -> None:
         options = self.options
-        try:
-            import snowflake.connector  # noqa: F401 - only whether it is there
-        except ImportError as error:
-            raise SinkMisconfigured("the library is not installed; run: pip install 'eventferry[snowflake]'") from error
+        load("snowflake.connector", "eventferry[snowflake]")
         self._name = options.table_name.upper()
         self._table = options.full_name(options.table_name)
         self._stage = options.full_name(options.stage)
@@ -77,7 +77,7 @@ class SnowflakeSink(Sink[SnowflakeOptions]):
                 cursor.execute("ROLLBACK")
                 return
             if batch.replaces:
-                self._make_room(cursor, batch)
+                self._books.make_room(cursor, batch, self._who)
             lines = batch.lacking(self._books.recorded_parts(cursor, batch))
             if staged is None or staged[0] != lines:
                 staged = lines, self._put(cursor, batch, lines)
@@ -133,17 +133,15 @@ class SnowflakeSink(Sink[SnowflakeOptions]):
         described = self._describe(cursor)
         if described is None:
             if not options.create:
-                raise SinkMisconfigured(f"there is no table {self._table}; run: {statement} or set create = true")
+                raise no_table(self._table, statement)
             self._make(cursor, statement)
             described = self._describe(cursor) or []
-        missing, additions = lacking(self._table, described, wanted, options.schema_contract)
-        if options.schema_contract == "evolve":
-            for name, addition in zip(missing, additions, strict=True):
-                self._make(cursor, addition)
-                self.count("columns.added", of=name)
-            missing = {}
-        self._columns = {name: column for name, column in columns.items() if name not in missing}
-        self._left_out = {name: column for name, column in columns.items() if name in missing}
+        found = fit(self._table, described, wanted, options.schema_contract)
+        for addition in add_statements(self._table, found.added):
+            self._make(cursor, addition)
+        count_columns(self, {}, added=found.added)
+        self._columns = {name: columns[name] for name in found.written}
+        self._left_out = {name: columns[name] for name in found.discarded}
 
     def _make(self, cursor: Any, statement: str) -> None:
         from snowflake.connector.errors import ProgrammingError
@@ -177,10 +175,7 @@ class SnowflakeSink(Sink[SnowflakeOptions]):
         packed, misfits = pack(lines, self._columns, batch.id, as_text=True)
         path = self._put_bytes(cursor, batch.id, packed)
         self.count("bytes.sent", number=len(packed))
-        for name, number in misfits.items():
-            self.count("values.misfitted", of=name, number=number)
-        for name, number in count_values(lines, self._left_out).items():
-            self.count("values.discarded", of=name, number=number)
+        count_columns(self, misfits, count_values(lines, self._left_out))
         return path
 
     def _put_bytes(self, cursor: Any, folder: str, packed: bytes) -> str:
@@ -216,17 +211,6 @@ class SnowflakeSink(Sink[SnowflakeOptions]):
     def _insert(self, cursor: Any) -> int:
         cursor.execute(insert_statement(self._table, _LOADED, self._columns, self.options.event_as))
         return int(cursor.rowcount or 0)
-
-    def _make_room(self, cursor: Any, batch: Batch) -> None:
-        """Delete what the batch replaces; refuse where the same events would stay under an id that it does not know."""
-        self._books.forget(cursor, batch)
-        if others := self._books.strangers(cursor, batch):
-            count = "a batch" if len(others) == 1 else f"{len(others)} batches"
-            raise SinkMisconfigured(
-                f"{self._who}: nothing was replaced, for {count} of a lost ledger hold events of"
-                f" {batch.parts[0].key} in table {self._table}, too; fill another table through a sink of another name,"
-                f" or delete their rows as the README of this type says: {', '.join(others)}"
-            )
 
     def _opened(self) -> Session:
         if self._session is None:

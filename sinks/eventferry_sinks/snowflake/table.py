@@ -6,6 +6,7 @@ from typing import Any, Literal
 from eventferry.sink import SinkMisconfigured
 from eventferry.sink.books import BATCH_COLUMNS, BATCHES, PART_COLUMNS, PARTS
 from eventferry.sink.columns import BATCH_ID, EVENT, Column, Contract, Type
+from eventferry.sink.tables import Fit, fit_columns
 
 LOCKS = "eventferry_locks"
 EventAs = Literal["variant", "string"]
@@ -53,21 +54,12 @@ def books_statements(prefix: str) -> dict[str, str]:
     }
 
 
-def lacking(
-    table: str, described: Iterable[Any], wanted: Mapping[str, str], contract: Contract
-) -> tuple[dict[str, str], list[str]]:
-    """The columns that the table lacks with their types, and the statements that add them.
+def fit(table: str, described: Iterable[Any], wanted: Mapping[str, str], contract: Contract) -> Fit:
+    """How the table takes the columns; `described` are the rows of DESCRIBE TABLE.
 
-    `described` are the rows of DESCRIBE TABLE. Raises SinkMisconfigured where the table cannot be used.
+    Raises SinkMisconfigured where it cannot be used.
     """
     there = {row[0]: row for row in described}
-    for name, type in wanted.items():
-        row = there.get(name.upper())
-        if row is not None and not _is_fit(row[1], type):
-            other = "set event_as accordingly, or use" if name == EVENT else "configure another name, or"
-            raise SinkMisconfigured(
-                f"column {name.upper()} of table {table} is {row[1]}, but {type} is needed; {other} another table"
-            )
     names = {name.upper() for name in wanted}
     for name, row in there.items():
         if row[3] == "N" and row[4] is None and name not in names:
@@ -75,15 +67,20 @@ def lacking(
                 f"column {name} of table {table} is NOT NULL without a default, and nothing is configured to fill it;"
                 f' configure it in columns, or run: ALTER TABLE {table} ALTER COLUMN "{name}" DROP NOT NULL'
             )
-    missing = {name: type for name, type in wanted.items() if name.upper() not in there}
-    statements = [f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {type}" for name, type in missing.items()]
-    needed = EVENT in missing or BATCH_ID in missing
-    if (missing and contract == "freeze") or (needed and contract == "discard"):
-        raise SinkMisconfigured(
-            f"table {table} lacks {', '.join(quoted(name) for name in missing)}; run: {'; '.join(statements)} or set"
-            ' schema_contract = "evolve"'
-        )
-    return missing, statements
+    return fit_columns(
+        wanted,
+        {name.casefold(): row[1] for name, row in there.items() if name in names},
+        contract,
+        f"table {table}",
+        lambda added: "; ".join(add_statements(table, added)),
+        is_fit=_is_fit,
+        event_as={"VARIANT": "variant", "VARCHAR": "string"},
+    )
+
+
+def add_statements(table: str, added: Mapping[str, str]) -> list[str]:
+    """SQL that adds columns, one at a time."""
+    return [f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {type}" for name, type in added.items()]
 
 
 def insert_statement(table: str, loaded: str, columns: Mapping[str, Column], event_as: EventAs) -> str:

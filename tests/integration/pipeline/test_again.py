@@ -75,6 +75,25 @@ def test_a_dead_letter_that_cannot_be_sent_now_is_tried_again_later(tmp_path):
         assert [letter.state for letter in ferry.letters(state=None)] == ["delivered"]
 
 
+def test_a_dead_letter_is_never_offered_as_a_first_attempt(tmp_path):
+    """Its calls are not written down beforehand, and one may have been taken: a sink that looks first has to look."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sinks["out"]["retry"] = {"first": "10ms", "max": "10ms"}
+        with_letters(ferry, 3)
+        seen = []
+
+        def lose_the_first_reply(batch, script):
+            seen.append((batch.id, batch.attempt))
+            if len(seen) == 1:
+                raise unavailable()
+
+        ferry.script().behave = lose_the_first_reply
+        retry_all(ferry)
+        drain_letters(ferry)
+        assert [attempt for _, attempt in seen] == [2, 3]
+        assert len({batch_id for batch_id, _ in seen}) == 1
+
+
 def test_a_letter_whose_file_is_gone_does_not_block_the_others(tmp_path):
     """A letter without bytes cannot be sent; retrying it says so and holds nothing up."""
     with Ferry(tmp_path) as ferry:

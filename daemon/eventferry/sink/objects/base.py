@@ -4,8 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eventferry import clock
-from eventferry.sink.errors import SinkUnavailable
+from eventferry.sink.timing import Deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,25 +13,6 @@ class Stored:
 
     size: int  # bytes
     etag: str  # changes with the content; "" where the store has none
-
-
-class Deadline:
-    """The time that several calls have together."""
-
-    def __init__(self) -> None:
-        self._end = float("inf")
-        self.seconds = float("inf")
-
-    def start(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = clock.monotonic() + seconds
-
-    def remaining(self, who: str) -> float:
-        """Seconds left, more than 0. Raises SinkUnavailable, for a call that is then not made."""
-        left = self._end - clock.monotonic()
-        if left <= 0:
-            raise SinkUnavailable(f"{who}: not done within {self.seconds:g} s", untouched=True)
-        return left
 
 
 class Bucket(ABC):
@@ -52,7 +32,7 @@ class Bucket(ABC):
 
     def begin(self, seconds: float) -> None:
         """Give all calls from now on this time together."""
-        self.deadline.start(seconds)
+        self.deadline = Deadline(seconds)
 
     @abstractmethod
     def put(self, key: str, body: bytes) -> None:

@@ -5,7 +5,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Thread
 from typing import Any, TypeVar
 
 from eventferry import clock
@@ -15,6 +14,7 @@ from eventferry.sink.answers import retry_after
 from eventferry.sink.errors import BatchTooLarge, SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.objects.base import Bucket
 from eventferry.sink.objects.places import Place
+from eventferry.sink.timing import within
 from eventferry.sink.wire import Watchdog, watched_pool
 
 T = TypeVar("T")
@@ -130,23 +130,8 @@ class NetworkBucket(Bucket):
     def _within(self, fetch: Callable[[], T]) -> T:
         """What `fetch` returns, unless it takes longer than is left: servers of tokens have clients of their own,
         which no deadline interrupts."""
-        found: list[T] = []
-        failed: list[Exception] = []
-
-        def run() -> None:
-            try:
-                found.append(fetch())
-            except Exception as error:
-                failed.append(error)
-
-        thread = Thread(target=run, name="sign-in", daemon=True)
-        thread.start()
-        thread.join(self._left())
-        if failed:
-            raise failed[0]
-        if not found:
-            raise SinkUnavailable(f"{self.root}: no credentials within {self._given():g} s", untouched=True)
-        return found[0]
+        late = SinkUnavailable(f"{self.root}: no credentials within {self._given():g} s", untouched=True)
+        return within(self._left(), fetch, late)
 
     def _pools(self, http: Any, https: Any) -> dict[str, Any]:
         """These classes of urllib3's pools with watched connections, by scheme."""

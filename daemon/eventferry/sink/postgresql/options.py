@@ -1,14 +1,13 @@
 """The options of every sink type that speaks PostgreSQL's protocol: which server, as whom, how encrypted."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from eventferry.sink.columns import ColumnOptions, check_table
-from eventferry.sink.options import Duration, check_absolute
+from eventferry.sink.options import Duration, File
 
 
 class ServerOptions(ColumnOptions):
@@ -17,7 +16,7 @@ class ServerOptions(ColumnOptions):
     dsn: SecretStr
     password: SecretStr | None = None
     sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] | None = None
-    ca_file: Annotated[Path, AfterValidator(check_absolute)] | None = None
+    ca_file: File | None = None
     table: Annotated[str, AfterValidator(check_table)] = "public.events"
     create: bool = False
     timeout: Duration = 30.0

@@ -7,7 +7,8 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eventferry.sink.errors import SinkError, SinkMisconfigured, SinkUnavailable
+from eventferry.sink.errors import SinkError, SinkUnavailable
+from eventferry.sink.libraries import load
 from eventferry.sink.postgresql import dialing
 from eventferry.sink.postgresql.options import ServerOptions
 from eventferry.sink.postgresql.sqlstates import Complaint, Judge, meaning
@@ -26,11 +27,7 @@ class Session:
 
         Raises SinkMisconfigured.
         """
-        try:
-            import psycopg
-        except ImportError:
-            raise SinkMisconfigured(f"the library is not installed; run: pip install '{extra}'") from None
-        self._psycopg: Any = psycopg
+        psycopg = self._psycopg = load("psycopg", extra)
         self._params = dialing.parse(options, psycopg)
         self._timeout = options.timeout
         self._judge = judge
