@@ -10,10 +10,10 @@ import pytest
 from backports import zstd
 
 from eventferry.sink import SinkMisconfigured, SinkUnavailable
+from eventferry.sink.files import ATTEMPTS
 from eventferry.sink.kit import SinkPromises, Target, breaking, make_batch, sample_events
 from eventferry.sink.registry import make_sink
-from eventferry_sinks.file import sink as module
-from eventferry_sinks.file.sink import ATTEMPTS, FileSink
+from eventferry_sinks.file.sink import FileSink
 
 READ = {".ndjson": bytes, ".gz": gzip.decompress, ".zst": zstd.decompress}
 
@@ -99,7 +99,7 @@ def test_an_attempt_that_dies_leaves_nothing_visible(make, tmp_path, monkeypatch
     """Between the first byte and the rename there is no file under a final name, and the next attempt is whole."""
     batch = make_batch(sample_events(3))
     with make() as sink:
-        monkeypatch.setattr(module.os, "fsync", _raise(OSError(28, "No space left on device")))
+        monkeypatch.setattr(os, "fsync", _raise(OSError(28, "No space left on device")))
         with pytest.raises(SinkUnavailable) as caught:
             sink.deliver(batch)
         monkeypatch.undo()
@@ -155,7 +155,7 @@ def test_an_unmounted_disk_is_not_filled(make, tmp_path):
 def test_forbidden_places_name_the_remedy(make, monkeypatch, number, words):
     """A read-only or forbidden directory says what systemd may have to do with it."""
     sink = make()
-    monkeypatch.setattr(module.os, "open", _raise(OSError(number, os.strerror(number))))
+    monkeypatch.setattr(os, "open", _raise(OSError(number, os.strerror(number))))
     with pytest.raises(SinkMisconfigured, match=words):
         sink.open()
 

@@ -4,6 +4,7 @@ import datetime as dt
 import tempfile
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar
 
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from tests.lakes import Failing, absent, events_in, silent
 
 from eventferry.sink import SinkMisconfigured, SinkUnavailable
+from eventferry.sink.arrow import schema_of
 from eventferry.sink.kit import SinkPromises, Target, make_batch, sample_events
 from eventferry.sink.registry import make_sink
 from eventferry_sinks.iceberg.sink import IcebergSink
@@ -180,13 +182,55 @@ def test_an_attempt_that_was_given_up_cannot_repeat_a_batch(make, tmp_path):
     assert sorted(events_in(_files(tmp_path))) == sorted(sample_events(4))
 
 
-def test_where_snapshots_were_expired_nobody_can_tell(make, tmp_path):
-    """was_delivered says False only while every snapshot is remembered."""
+def test_a_catalog_that_never_answers_collects_no_threads(tmp_path):
+    """What is left behind at the deadline ends by itself; pyiceberg alone would wait for ever, with a batch in hand."""
+    before = threading.enumerate()
+    with silent() as url:
+        with pytest.raises(SinkUnavailable):
+            make_sink("iceberg", "lake", {**_remote(url), "timeout": 0.3}).open()
+        left = [each for each in threading.enumerate() if each not in before]
+        for each in left:
+            each.join(5)
+        assert not any(each.is_alive() for each in left)
+
+
+def _expire_all_but_the_last(folder):
+    table = load_catalog("default", **_catalog(folder)).load_table(TABLE)
+    for snapshot in table.metadata.snapshots[:-1]:
+        table.maintenance.expire_snapshots().by_id(snapshot.snapshot_id).commit()
+
+
+def test_where_snapshots_were_expired_the_events_themselves_are_looked_for(make, tmp_path):
+    """was_delivered says False only while every snapshot is remembered, and True where the batch's events stand."""
     batches = [make_batch(sample_events(1, number)) for number in range(3)]
     with make() as sink:
         for batch in batches[:2]:
             sink.deliver(batch)
         assert [sink.was_delivered(batch) for batch in batches] == [True, True, False]
-        table = load_catalog("default", **_catalog(tmp_path)).load_table(TABLE)
-        table.maintenance.expire_snapshots().by_id(table.metadata.snapshots[0].snapshot_id).commit()
-        assert [sink.was_delivered(batch) for batch in batches] == [None, True, None]
+        _expire_all_but_the_last(tmp_path)
+        assert [sink.was_delivered(batch) for batch in batches] == [True, True, None]
+
+
+def test_a_late_repeat_adds_nothing_although_its_snapshot_is_gone(make, tmp_path):
+    """A sink that was held for days repeats a batch of unknown outcome: its snapshot has expired, its events stand."""
+    batches = [make_batch(sample_events(2, 2 * number)) for number in range(2)]
+    with make() as sink:
+        for batch in batches:
+            sink.deliver(batch)
+        _expire_all_but_the_last(tmp_path)
+        sink.deliver(replace(batches[0], attempt=2))
+    table = load_catalog("default", **_catalog(tmp_path)).load_table(TABLE)
+    assert sorted(table.scan().to_arrow()["event"].to_pylist()) == [each.decode() for each in sample_events(4)]
+
+
+def test_a_table_of_the_first_format_version_is_served_as_well(make, tmp_path):
+    """It counts no snapshots, so that nobody can tell how many there were: a repeat looks for the events."""
+    catalog = load_catalog("default", **_catalog(tmp_path))
+    catalog.create_namespace("analytics")
+    with make() as sink:
+        catalog.create_table(TABLE, schema_of(sink._columns), properties={"format-version": "1"})
+        batches = [make_batch(sample_events(1, number)) for number in range(2)]
+        sink.deliver(batches[0])
+        sink.deliver(replace(batches[0], attempt=2))
+        assert [sink.was_delivered(batch) for batch in batches] == [True, None]
+    assert events_in(_files(tmp_path)) == sample_events(1)

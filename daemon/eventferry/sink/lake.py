@@ -26,7 +26,7 @@ EVENT_DATE = "event_date"  # the UTC day of event_time, by which tables are part
 _DECORATION = re.compile(r"\x1b\[[0-9;]*m|[↳│]")
 _REFUSED = re.compile(
     r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden|Unauthorized|Unauthenticated|NoSuchBucket"
-    r"|\b40[134]\b|credential|Permission denied|PermissionDenied|Read-only file system|Unable to initialize",
+    r"|\b40[134]\b(?!\.\d)|credential|Permission denied|PermissionDenied|Read-only file system|Unable to initialize",
     re.I,
 )
 _UNREACHED = re.compile(

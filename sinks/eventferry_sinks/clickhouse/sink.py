@@ -90,8 +90,10 @@ class ClickhouseSink(Sink[ClickhouseOptions]):
             return None
         if stored >= batch.events:
             return True
-        # An insert that runs may still end well, and another replica may have what this one lacks.
-        if stored or running is None or int(running[0][0]):
+        if running is not None and int(running[0][0]):  # it may still end well, and then no half may stand beside it
+            raise SinkUnavailable(f"{server.who}: an insert of batch {batch.id} still runs")
+        # Where nobody may ask, one may run as well; and another replica may have what this one lacks.
+        if stored or running is None:
             return None
         return False if self._table.is_alone else None
 

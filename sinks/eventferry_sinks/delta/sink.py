@@ -186,16 +186,17 @@ class DeltaSink(Sink[DeltaOptions]):
         errors, url = self._lake.exceptions, self.options.url
         if isinstance(error, SinkError):
             return error
-        said = f"{url}: {clean(error, secrets_in(self.options.storage))}"
+        words = clean(error, secrets_in(self.options.storage)).replace(url, "the table")  # a place has any name
+        said = f"{url}: {words}"
         if isinstance(error, errors.CommitFailedError):
             return SinkUnavailable(f"{said}; another writer was faster", untouched=True)
         if isinstance(error, errors.DeltaProtocolError | errors.SchemaMismatchError):
             return SinkMisconfigured(f"{said}; use a table that this version of deltalake can write")
         if isinstance(error, MemoryError):
             return BatchTooLarge(f"{url}: the batch needs more memory than there is")
-        if is_refusal(said):
+        if is_refusal(words):
             return SinkMisconfigured(f"{said}; mend `url` or `storage`, or what the store allows")
-        return SinkUnavailable(said, untouched=reads or is_unreached(said))
+        return SinkUnavailable(said, untouched=reads or is_unreached(words))
 
 
 def _listed(columns: Mapping[str, str]) -> str:

@@ -146,8 +146,8 @@ class ElasticsearchSink(Sink[ElasticsearchOptions]):
         if streams and not options.data_stream:
             raise SinkMisconfigured(f"{self._who}: {options.index} is a data stream; set data_stream = true")
         if streams or set(found) != {options.index}:
-            # Ids are unique within one index: a repeat after a roll-over finds another one. So may one behind a name that
-            # this user may not look up, as it may be an alias.
+            # Ids are unique within one index: a repeat after a roll-over finds another one. What this user may not look
+            # at may be an alias, too.
             self.guarantee = Guarantee.AT_LEAST_ONCE_KEYED
 
     def _make_index(self) -> None:

@@ -33,6 +33,7 @@ from eventferry.sink.rows import Extractor, Rows
 from eventferry.sink.tables import Fit, fit_columns, no_table
 
 PROPERTY = "eventferry.batch-id"  # of a snapshot
+_BOUNDED = "eventferry_sinks.iceberg.rest.BoundedCatalog"  # pyiceberg imports it
 ICEBERG_TYPES: dict[Type, str] = {
     "text": "string",
     "integer": "long",
@@ -75,6 +76,9 @@ class IcebergSink(Sink[IcebergOptions]):
         seconds = f"{self.options.timeout:g}"
         properties = {"s3.connect-timeout": seconds, "s3.request-timeout": seconds}
         properties |= {name: value.get_secret_value() for name, value in self.options.catalog.items()}
+        if _is_rest(properties):
+            properties.pop("type", None)
+            properties |= {"py-catalog-impl": _BOUNDED, "eventferry.seconds": seconds}
         name = properties.pop("name", "default")  # as pyiceberg itself takes it; SQL catalogs keep tables by it
         try:
             self._catalog = within(self.options.timeout, lambda: load_catalog(name, **properties))
@@ -103,7 +107,8 @@ class IcebergSink(Sink[IcebergOptions]):
     def _append(self, batch: Batch) -> tuple[Fit, Rows] | None:
         """Append the batch; None where it is there already."""
         table = self._load(create=self.options.create)
-        if self._has(table, batch):
+        # A sink may have been held for longer than snapshots are kept.
+        if self._has(table, batch) or (batch.attempt > 1 and not _is_whole(table) and self._holds(table, batch)):
             return None
         fit = self._fit(table)
         rows = self._extractor.extract(batch.body)
@@ -128,9 +133,9 @@ class IcebergSink(Sink[IcebergOptions]):
         table = self._load(create=False, may_be_missing=True)
         if table is None or self._has(table, batch):
             return table is not None
-        # Snapshots that were expired since could be this batch's.
-        is_whole = table.metadata.last_sequence_number <= len(table.metadata.snapshots)
-        return False if is_whole else None
+        if _is_whole(table):
+            return False
+        return True if self._holds(table, batch) else None
 
     def _load(self, *, create: bool, may_be_missing: bool = False) -> Any:
         from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
@@ -166,6 +171,17 @@ class IcebergSink(Sink[IcebergOptions]):
             for each in table.metadata.snapshots
         )
 
+    def _holds(self, table: Any, batch: Batch) -> bool:
+        """Whether events of the batch stand in the table. The statistics of its files leave few of them to be read."""
+        from pyiceberg.expressions import EqualTo
+
+        equal: Any = EqualTo
+        try:
+            found = table.scan(equal(BATCH_ID, batch.id), selected_fields=(BATCH_ID,), limit=1).to_arrow()
+        except Exception as error:
+            raise self._meaning(error, untouched=True) from None
+        return bool(found.num_rows)
+
     def _wanted(self) -> dict[str, str]:
         names = {name: ICEBERG_TYPES[column.type] for name, column in self._columns.items()}
         return names | {EVENT: "string", BATCH_ID: "string"}
@@ -186,7 +202,10 @@ class IcebergSink(Sink[IcebergOptions]):
 
         if isinstance(error, SinkError):
             return error
-        said = f"table {self.options.table}: {type(error).__name__}: {clean(error, secrets_in(self.options.catalog))}"
+        words = f"{type(error).__name__}: {clean(error, secrets_in(self.options.catalog))}"
+        said = f"table {self.options.table}: {words}"
+        if isinstance(error, errors.CommitStateUnknownException):
+            return SinkUnavailable(f"{said}; what it took is unknown")
         if isinstance(error, errors.CommitFailedException):
             return SinkUnavailable(f"{said}; another writer was faster", untouched=True)
         if isinstance(error, errors.UnauthorizedError | errors.ForbiddenError | errors.OAuthError):
@@ -195,12 +214,27 @@ class IcebergSink(Sink[IcebergOptions]):
             return SinkMisconfigured(said)
         if isinstance(error, MemoryError):
             return BatchTooLarge(f"table {self.options.table}: the batch needs more memory than there is")
-        if is_unreached(said):
+        if is_unreached(words):
             return SinkUnavailable(said, untouched=True)
-        if is_refusal(said) or isinstance(error, ValueError):
+        if is_refusal(words) or isinstance(error, ValueError):
             return SinkMisconfigured(f"{said}; mend `catalog`, or what the store allows")
         return SinkUnavailable(said, untouched=untouched)
 
 
 def _listed(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {type}" for name, type in columns.items())
+
+
+def _is_rest(properties: Mapping[str, str]) -> bool:
+    """Whether pyiceberg would make its own REST catalog of these."""
+    if "py-catalog-impl" in properties:
+        return False
+    return properties.get("type", "").lower() == "rest" or (
+        "type" not in properties and properties.get("uri", "").startswith("http")
+    )
+
+
+def _is_whole(table: Any) -> bool:
+    """Whether every snapshot that was ever made is remembered; format version 1 does not count them."""
+    known = table.metadata
+    return bool(known.format_version > 1 and known.last_sequence_number <= len(known.snapshots))

@@ -111,7 +111,7 @@ def fit(design: Design, there: Mapping[str, str], where: str, *, create: bool) -
         types,
         present,
         design.contract,
-        f"{where}: table {design.said}",
+        f"table {design.said} in {where}",
         design.add_statement,
         needed=[design.unique] if design.unique else [],
         is_fit=lambda found, wanted: found in (wanted, *_AS_GOOD.get(wanted, ())),

@@ -152,7 +152,7 @@ class RedshiftSink(Sink[RedshiftOptions]):
             self._types,
             there,
             self.options.schema_contract,
-            f"{self._opened.who}: table {self.options.table}",
+            f"table {self.options.table} in {self._opened.who}",
             lambda added: "; ".join(add_statements(self._table, added)),
             is_fit=is_fit,
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from math import ceil
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 

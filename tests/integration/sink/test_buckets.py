@@ -11,8 +11,8 @@ from tests.stub_store import answering
 
 from eventferry import clock
 from eventferry.sink import BatchTooLarge, SinkMisconfigured, SinkUnavailable
+from eventferry.sink.files import ATTEMPTS
 from eventferry.sink.objects import AzureAccess, GcsAccess, S3Access, directory, open_bucket, place_of
-from eventferry.sink.objects.directory import ATTEMPTS
 
 SECRET = "c2VjcmV0LWtleS00NzEx"  # base64, as Azure wants it
 ACCESS = {

@@ -117,6 +117,12 @@ def test_a_repeat_that_is_there_is_not_sent():
         assert sink.was_delivered(make_batch(sample_events(2))) is True
 
 
+def test_while_an_insert_runs_nobody_takes_its_batch_apart():
+    """Its halves would stand beside what it is about to write: the batch stays whole until it has ended."""
+    with _stub(running=1) as receiver, _sink(receiver) as sink, pytest.raises(SinkUnavailable, match="still runs"):
+        sink.was_delivered(make_batch(sample_events(2)))
+
+
 @pytest.mark.parametrize(
     ("engine", "full", "window", "guarantee"),
     [
@@ -243,7 +249,9 @@ def _sink(receiver, **options):
     return make_sink("clickhouse", "ch", {"url": receiver.url, **options})
 
 
-def _stub(insert=(200, {}, b""), engine="MergeTree", full="MergeTree ORDER BY x", window="100", stored=0, denied=()):
+def _stub(
+    insert=(200, {}, b""), engine="MergeTree", full="MergeTree ORDER BY x", window="100", stored=0, denied=(), running=0
+):
     """Something that answers as a ClickHouse does which has the table."""
     data = {
         b"version()": '["26.9.2.1"]',
@@ -251,7 +259,7 @@ def _stub(insert=(200, {}, b""), engine="MergeTree", full="MergeTree ORDER BY x"
         b"system.tables": f'["{engine}","{full}"]',
         b"system.columns": ",".join(f'["{name}","{kind}"]' for name, kind in COLUMNS.items()),
         b"system.merge_tree_settings": f'["{window}"]',
-        b"system.processes": '["0"]',
+        b"system.processes": f'["{running}"]',
         b"WHERE batch_id": f'["{stored}"]',
         b"SELECT batch_id": "",
     }

@@ -1,7 +1,6 @@
 """Options that say how a store is reached and as whom: the tables `s3`, `gcs` and `azure` of a sink."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -9,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from eventferry.clients.azure import AzureOptions
 from eventferry.clients.gcs import GcsOptions
 from eventferry.clients.s3 import S3Options
-from eventferry.sink.options import check_absolute
+from eventferry.sink.options import File
 
 
 def _none_if_empty(value: object) -> object:
@@ -25,7 +24,7 @@ def _check_endpoint(text: str) -> str:
 Text = Annotated[str | None, BeforeValidator(_none_if_empty)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty), Field(repr=False)]
 Endpoint = Annotated[Annotated[str, AfterValidator(_check_endpoint)] | None, BeforeValidator(_none_if_empty)]
-File = Annotated[Annotated[Path, AfterValidator(check_absolute)] | None, BeforeValidator(_none_if_empty)]
+OwnFile = Annotated[File | None, BeforeValidator(_none_if_empty)]
 
 
 class _Access(BaseModel):
@@ -58,7 +57,7 @@ class S3Access(_Access):
     requester_pays: bool = False
     anonymous: bool = False
     addressing_style: Literal["auto", "virtual", "path"] | None = None
-    ca_file: File = None
+    ca_file: OwnFile = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -83,11 +82,11 @@ class GcsAccess(_Access):
     scheme: ClassVar[str] = "gs"
 
     project: Text = None
-    credentials_file: File = None
+    credentials_file: OwnFile = None
     user_project: Text = None
     anonymous: bool = False
     endpoint: Endpoint = None
-    ca_file: File = None
+    ca_file: OwnFile = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -111,7 +110,7 @@ class AzureAccess(_Access):
     sas_token: Secret = None
     client_id: Text = None
     anonymous: bool = False
-    ca_file: File = None
+    ca_file: OwnFile = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,6 +1,6 @@
 """Azure Blob Storage as a bucket."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from eventferry.clients.azure import require_azure
@@ -9,7 +9,7 @@ from eventferry.clients.diagnosis import Diagnosis
 from eventferry.errors import ConfigError
 from eventferry.sink.objects.access import AzureAccess
 from eventferry.sink.objects.base import Stored
-from eventferry.sink.objects.network import Answer, NetworkBucket, ObjectAbsent, ObjectPresent
+from eventferry.sink.objects.network import Answer, NetworkBucket
 from eventferry.sink.objects.places import Place
 from eventferry.sink.wire import WatchedAdapter
 
@@ -46,48 +46,6 @@ class AzureBucket(NetworkBucket):
             self._credential: Any = None
             self._service = self._connect(access)
             self._container = self._service.get_container_client(place.bucket)
-
-    def put(self, key: str, body: bytes) -> None:
-        with self._calling(f"writing {key}"):
-            self._upload(key, body, overwrite=True)
-
-    def put_if_absent(self, key: str, body: bytes) -> bool:
-        try:
-            with self._calling(f"writing {key}"):
-                self._upload(key, body, overwrite=False)
-        except ObjectPresent:
-            return False
-        return True
-
-    def get(self, key: str) -> bytes | None:
-        try:
-            with self._calling(f"reading {key}", reads=True):
-                body: bytes = self._container.download_blob(self._prefix + key).readall()
-        except ObjectAbsent:
-            return None
-        return body
-
-    def head(self, key: str) -> Stored | None:
-        try:
-            with self._calling(f"looking for {key}", reads=True):
-                found = self._blob(key).get_blob_properties()
-        except ObjectAbsent:
-            return None
-        return Stored(int(found.size), str(found.etag or "").strip('"'))
-
-    def delete(self, key: str) -> None:
-        try:
-            with self._calling(f"deleting {key}"):
-                self._blob(key).delete_blob()
-        except ObjectAbsent:
-            return
-
-    def list(self, prefix: str) -> Iterator[str]:
-        with self._calling(f"listing {prefix or 'it'}", reads=True):
-            found = list(self._container.list_blob_names(name_starts_with=self._prefix + prefix))
-        for name in found:
-            if name.startswith(self._prefix + prefix):
-                yield name[len(self._prefix) :]
 
     def make(self) -> bool:
         with self._calling("looking for the container", reads=True):
@@ -143,8 +101,23 @@ class AzureBucket(NetworkBucket):
                 "account_url names no account that the key belongs to; write https://ACCOUNT.blob.core.windows.net"
             ) from None
 
-    def _upload(self, key: str, body: bytes, *, overwrite: bool) -> None:
-        self._blob(key).upload_blob(body, length=len(body), overwrite=overwrite)
+    def _write(self, key: str, body: bytes, *, absent: bool) -> None:
+        self._blob(key).upload_blob(body, length=len(body), overwrite=not absent)
+
+    def _read(self, key: str) -> bytes:
+        body: bytes = self._container.download_blob(self._prefix + key).readall()
+        return body
+
+    def _look(self, key: str) -> Stored:
+        found = self._blob(key).get_blob_properties()
+        return Stored(int(found.size), str(found.etag or "").strip('"'))
+
+    def _remove(self, key: str) -> None:
+        self._blob(key).delete_blob()
+
+    def _names(self, prefix: str) -> Iterable[str]:
+        names: Iterable[str] = self._container.list_blob_names(name_starts_with=prefix)
+        return names
 
     def _blob(self, key: str) -> Any:
         return self._container.get_blob_client(self._prefix + key)

@@ -2,21 +2,24 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from eventferry.sink.errors import SinkError, SinkMisconfigured, SinkUnavailable
+from eventferry.sink.files import (
+    ATTEMPTS,
+    FORBIDDEN,
+    FULL,
+    WRONG_PATH,
+    make_folders,
+    sync_directory,
+    try_out,
+    write_aside,
+)
 from eventferry.sink.objects.base import Bucket, Stored
 from eventferry.sink.objects.places import Place
 
-ATTEMPTS = ".eventferry-attempts"  # where files grow until they are whole; on the same file system as their places
-_DEAD_AFTER = 3600.0  # seconds; no attempt lives this long
-
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up"}
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-_WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV, errno.EISDIR)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -99,12 +102,7 @@ class DirectoryBucket(Bucket):
         """Show that it can be written to, and remove what attempts of dead processes left."""
         attempts = self._root / ATTEMPTS
         with self._explained(untouched=True):
-            attempts.mkdir(exist_ok=True)
-            probe = attempts / f"probe-{secrets.token_hex(8)}"
-            os.close(_create(probe))
-            moment = probe.stat().st_mtime
-            probe.unlink()
-            _sweep(attempts, moment - _DEAD_AFTER)
+            try_out(attempts)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -114,30 +112,18 @@ class DirectoryBucket(Bucket):
         with self._explained(untouched=True):
             self.deadline.remaining(self.root)
             attempts = self._root / ATTEMPTS
-            attempt = attempts / f"{path.name}-{secrets.token_hex(8)}"
-            _make_folders(self._root, attempts)
-            _make_folders(self._root, path.parent)
-            descriptor = _create(attempt)
-            try:
-                rest = memoryview(body)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-                os.fsync(descriptor)
-            except BaseException:
-                attempt.unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(descriptor)
-        return attempt
+            make_folders(self._root, attempts)
+            make_folders(self._root, path.parent)
+            return write_aside(attempts, path.name, body)
 
     def _sync(self, folder: Path) -> None:
         """Make what was put into `folder` durable, and once in the life of this instance the folders above it."""
-        _sync_directory(folder)
+        sync_directory(folder)
         above = folder
         while above != self._root and above not in self._durable:
             self._durable.add(above)
             above = above.parent
-            _sync_directory(above)
+            sync_directory(above)
 
     @contextmanager
     def _explained(self, *, untouched: bool) -> Iterator[None]:
@@ -148,14 +134,14 @@ class DirectoryBucket(Bucket):
 
     def _meaning(self, error: OSError, *, untouched: bool) -> SinkError:
         said = f"{error.filename or self._root}: {error.strerror}"
-        if error.errno in _FULL:
-            return SinkUnavailable(f"{said}; {_FULL[error.errno]}, free some space", untouched=untouched)
-        if error.errno in _FORBIDDEN:
+        if error.errno in FULL:
+            return SinkUnavailable(f"{said}; {FULL[error.errno]}, free some space", untouched=untouched)
+        if error.errno in FORBIDDEN:
             return SinkMisconfigured(
                 f"{said}; eventferry must be allowed to write to {self._root}: give its user the directory, and"
                 f" under systemd add a drop-in with ReadWritePaths={self._root}"
             )
-        if error.errno in _WRONG_PATH:
+        if error.errno in WRONG_PATH:
             return SinkMisconfigured(
                 f"{said}; create the directory {self._root} (mkdir {self._root}), mount it, or set create = true"
             )
@@ -176,33 +162,3 @@ def _link(attempt: Path, path: Path) -> bool:
             return False
         attempt.rename(path)
     return True
-
-
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-
-
-def _make_folders(root: Path, folder: Path) -> None:
-    """Create what is missing between `root` and `folder`; never `root` itself."""
-    if folder != root and not folder.is_dir():
-        _make_folders(root, folder.parent)
-        folder.mkdir(exist_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sweep(attempts: Path, before: float) -> None:
-    """Remove attempts last written before `before`, by the file system's own clock."""
-    with os.scandir(attempts) as entries:
-        for entry in entries:
-            try:
-                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
-                    Path(entry.path).unlink()
-            except FileNotFoundError:
-                continue  # another instance swept it

@@ -1,6 +1,6 @@
 """Google Cloud Storage as a bucket."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from inspect import unwrap
 from json import JSONDecodeError
 from typing import Any
@@ -11,7 +11,7 @@ from eventferry.clients.gcs_errors import diagnose, status_of
 from eventferry.sink.errors import SinkError, SinkUnavailable
 from eventferry.sink.objects.access import GcsAccess
 from eventferry.sink.objects.base import Stored
-from eventferry.sink.objects.network import Answer, NetworkBucket, ObjectAbsent, ObjectPresent
+from eventferry.sink.objects.network import Answer, NetworkBucket
 from eventferry.sink.objects.places import Place
 from eventferry.sink.wire import WatchedAdapter
 
@@ -47,47 +47,6 @@ class GcsBucket(NetworkBucket):
             self._store = self._client.bucket(place.bucket, user_project=access.user_project)
         self._connected = True  # from now on what is no JSON is no file of credentials
 
-    def put(self, key: str, body: bytes) -> None:
-        with self._calling(f"writing {key}"):
-            self._upload(key, body)
-
-    def put_if_absent(self, key: str, body: bytes) -> bool:
-        try:
-            with self._calling(f"writing {key}"):
-                self._upload(key, body, if_generation_match=_ABSENT)
-        except ObjectPresent:
-            return False
-        return True
-
-    def get(self, key: str) -> bytes | None:
-        try:
-            with self._calling(f"reading {key}", reads=True):
-                body: bytes = self._blob(key).download_as_bytes(**self._once())
-        except ObjectAbsent:
-            return None
-        return body
-
-    def head(self, key: str) -> Stored | None:
-        with self._calling(f"looking for {key}", reads=True):
-            found = self._store.get_blob(self._prefix + key, **self._once())
-        return None if found is None else Stored(int(found.size or 0), str(found.etag or found.generation or ""))
-
-    def delete(self, key: str) -> None:
-        try:
-            with self._calling(f"deleting {key}"):
-                self._blob(key).delete(**self._once())
-        except ObjectAbsent:
-            return
-
-    def list(self, prefix: str) -> Iterator[str]:
-        with self._calling(f"listing {prefix or 'it'}", reads=True):
-            found = [
-                blob.name for blob in self._client.list_blobs(self._store, prefix=self._prefix + prefix, **self._once())
-            ]
-        for name in found:
-            if name.startswith(self._prefix + prefix):
-                yield name[len(self._prefix) :]
-
     def make(self) -> bool:
         with self._calling("looking for the bucket", reads=True):
             found = self._client.lookup_bucket(self._bucket, **self._once())
@@ -104,9 +63,24 @@ class GcsBucket(NetworkBucket):
     def close(self) -> None:
         self._client.close()
 
-    def _upload(self, key: str, body: bytes, **condition: int) -> None:
+    def _write(self, key: str, body: bytes, *, absent: bool) -> None:
         # One request up to 8 MB, above it a session of a few; the object is there once the last one ends.
+        condition = {"if_generation_match": _ABSENT} if absent else {}
         self._blob(key).upload_from_string(body, "application/octet-stream", **condition, **self._once())
+
+    def _read(self, key: str) -> bytes:
+        body: bytes = self._blob(key).download_as_bytes(**self._once())
+        return body
+
+    def _look(self, key: str) -> Stored | None:
+        found = self._store.get_blob(self._prefix + key, **self._once())
+        return None if found is None else Stored(int(found.size or 0), str(found.etag or found.generation or ""))
+
+    def _remove(self, key: str) -> None:
+        self._blob(key).delete(**self._once())
+
+    def _names(self, prefix: str) -> Iterable[str]:
+        return (blob.name for blob in self._client.list_blobs(self._store, prefix=prefix, **self._once()))
 
     def _blob(self, key: str) -> Any:
         return self._store.blob(self._prefix + key)

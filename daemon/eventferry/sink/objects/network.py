@@ -2,8 +2,8 @@
 
 import ssl
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from eventferry.clients.diagnosis import Diagnosis, Kind
 from eventferry.errors import ConfigError
 from eventferry.sink.answers import retry_after
 from eventferry.sink.errors import BatchTooLarge, SinkError, SinkMisconfigured, SinkUnavailable
-from eventferry.sink.objects.base import Bucket
+from eventferry.sink.objects.base import Bucket, Stored
 from eventferry.sink.objects.places import Place
 from eventferry.sink.timing import within
 from eventferry.sink.wire import Watchdog, watched_pool
@@ -50,6 +50,64 @@ class NetworkBucket(Bucket):
         self._bucket = place.bucket
         self._prefix = place.prefix
         self._watchdog = Watchdog()
+
+    @abstractmethod
+    def _write(self, key: str, body: bytes, *, absent: bool) -> None:
+        """Write an object; with `absent` under the condition that there is none."""
+
+    @abstractmethod
+    def _read(self, key: str) -> bytes:
+        """An object, whole."""
+
+    @abstractmethod
+    def _look(self, key: str) -> Stored | None:
+        """What is stored; None, or an error that means absence, where nothing is."""
+
+    @abstractmethod
+    def _remove(self, key: str) -> None:
+        """Remove an object."""
+
+    @abstractmethod
+    def _names(self, prefix: str) -> Iterable[str]:
+        """The names of the whole bucket's objects that begin so; some servers do not honour it, and give others, too."""
+
+    def put(self, key: str, body: bytes) -> None:
+        with self._calling(f"writing {key}"):
+            self._write(key, body, absent=False)
+
+    def put_if_absent(self, key: str, body: bytes) -> bool:
+        try:
+            with self._calling(f"writing {key}"):
+                self._write(key, body, absent=True)
+        except ObjectPresent:
+            return False
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            with self._calling(f"reading {key}", reads=True):
+                body = self._read(key)
+        except ObjectAbsent:
+            return None
+        return body
+
+    def head(self, key: str) -> Stored | None:
+        try:
+            with self._calling(f"looking for {key}", reads=True):
+                found = self._look(key)
+        except ObjectAbsent:
+            return None
+        return found
+
+    def delete(self, key: str) -> None:
+        with suppress(ObjectAbsent), self._calling(f"deleting {key}"):
+            self._remove(key)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        whole = self._prefix + prefix
+        with self._calling(f"listing {prefix or 'it'}", reads=True):
+            found = [name for name in self._names(whole) if name.startswith(whole)]
+        yield from (name[len(self._prefix) :] for name in found)
 
     @abstractmethod
     def _diagnose(self, error: Exception, action: str) -> Diagnosis:

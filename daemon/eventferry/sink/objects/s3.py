@@ -10,7 +10,7 @@ from eventferry.clients.s3_errors import diagnose
 from eventferry.sink.errors import SinkError, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.objects.access import S3Access
 from eventferry.sink.objects.base import Stored
-from eventferry.sink.objects.network import Answer, NetworkBucket, ObjectAbsent, ObjectPresent
+from eventferry.sink.objects.network import Answer, NetworkBucket, ObjectAbsent
 from eventferry.sink.objects.places import Place
 
 _REGION = "the bucket lies in another region; set region in the sink's table s3"
@@ -54,57 +54,14 @@ class S3Bucket(NetworkBucket):
             self._client: Any = unwrap(connect)(access.client_options(seconds))
             self._watch()
 
-    def put(self, key: str, body: bytes) -> None:
-        self._put(key, body, {})
-
     def put_if_absent(self, key: str, body: bytes) -> bool:
         try:
-            self._put(key, body, {"IfNoneMatch": "*"})
-        except ObjectPresent:
-            return False
+            return super().put_if_absent(key, body)
         except _ConditionUnknown:
             if self.head(key) is not None:
                 return False
             self.put(key, body)
         return True
-
-    def get(self, key: str) -> bytes | None:
-        try:
-            with self._calling(f"reading {key}", reads=True):
-                answer = self._client.get_object(**self._at(key))
-                body: bytes = answer["Body"].read()
-        except ObjectAbsent:
-            return None
-        return body
-
-    def head(self, key: str) -> Stored | None:
-        try:
-            with self._calling(f"looking for {key}", reads=True):
-                answer = self._client.head_object(**self._at(key))
-        except ObjectAbsent:
-            return None
-        return Stored(int(answer["ContentLength"]), str(answer.get("ETag", "")).strip('"'))
-
-    def delete(self, key: str) -> None:
-        try:
-            with self._calling(f"deleting {key}"):
-                self._client.delete_object(**self._at(key))
-        except ObjectAbsent:
-            return
-
-    def list(self, prefix: str) -> Iterator[str]:
-        request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **self._paying}
-        while True:
-            with self._calling(f"listing {prefix or 'it'}", reads=True):
-                page = self._client.list_objects_v2(**request)
-            for found in page.get("Contents", ()):
-                # Not every server honours the prefix.
-                if found["Key"].startswith(self._prefix + prefix):
-                    yield found["Key"][len(self._prefix) :]
-            token = page.get("NextContinuationToken")
-            if not page.get("IsTruncated") or not token:
-                return
-            request["ContinuationToken"] = token
 
     def make(self) -> bool:
         try:
@@ -126,11 +83,32 @@ class S3Bucket(NetworkBucket):
     def close(self) -> None:
         self._client.close()
 
-    def _put(self, key: str, body: bytes, condition: dict[str, str]) -> None:
-        with self._calling(f"writing {key}"):
-            answer = self._client.put_object(**self._at(key), Body=body, **condition)
+    def _write(self, key: str, body: bytes, *, absent: bool) -> None:
+        condition = {"IfNoneMatch": "*"} if absent else {}
+        answer = self._client.put_object(**self._at(key), Body=body, **condition)
         if not answer.get("ETag"):  # not an answer of S3: something between answers 200 for it
             raise SinkUnavailable(f"{self.root}: writing {key}: the answer names no ETag; what it took is unknown")
+
+    def _read(self, key: str) -> bytes:
+        body: bytes = self._client.get_object(**self._at(key))["Body"].read()
+        return body
+
+    def _look(self, key: str) -> Stored:
+        answer = self._client.head_object(**self._at(key))
+        return Stored(int(answer["ContentLength"]), str(answer.get("ETag", "")).strip('"'))
+
+    def _remove(self, key: str) -> None:
+        self._client.delete_object(**self._at(key))
+
+    def _names(self, prefix: str) -> Iterator[str]:
+        request = {"Bucket": self._bucket, "Prefix": prefix, **self._paying}
+        while True:
+            page = self._client.list_objects_v2(**request)
+            yield from (found["Key"] for found in page.get("Contents", ()))
+            token = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or not token:
+                return
+            request["ContinuationToken"] = token
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + key, **self._paying}
