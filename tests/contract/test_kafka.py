@@ -132,6 +132,16 @@ def test_a_batch_after_a_failed_one_is_written_by_a_new_producer(cluster):
     assert sorted(json.loads(each.value())["n"] for each in cluster.read(topic)) == [5, 6, 7, 8, 9]
 
 
+def test_an_old_trouble_does_not_explain_a_new_one(cluster):
+    """What was hinted at before a batch was taken is over: a timeout hours later means later, and holds no sink."""
+    from confluent_kafka import KafkaError
+
+    with opened(cluster, topic=cluster.make_topic()) as sink:
+        sink._meanings.listen(KafkaError(KafkaError._AUTHENTICATION, "one broker was restarting"))
+        sink.deliver(make_batch(sample_events(2)))
+        assert isinstance(sink._meanings.of([KafkaError(KafkaError._TIMED_OUT)]), SinkUnavailable)
+
+
 def test_events_that_are_too_large_are_refused_before_anything_of_them_is_sent(cluster):
     """Size is a matter of the event alone: a resend refuses the same positions, and takes the others."""
     topic, large = cluster.make_topic(), b'{"pad":"%b"}' % (b"x" * 3000)

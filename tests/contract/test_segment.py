@@ -272,6 +272,20 @@ def test_what_segment_would_drop_in_silence_is_refused_by_position():
     assert "32768" in said[3]
 
 
+def test_an_empty_text_is_neither_a_name_nor_an_id():
+    """Segment drops calls whose event or user is an empty text: such events are refused, and such groups not called."""
+    fine = {**VIEW, "event_type": "click"}
+    nameless = {**fine, "event_type": ""}
+    nobody = {**fine, "endpoint": {"Id": "", "User": {"UserId": ""}}}
+    options = {"track": {"userId": "endpoint.User.UserId", "anonymousId": ""}, "calls": ["track"]}
+    with segment() as receiver, opened(receiver, **options, groups=[{"groupId": "attributes.search"}]) as sink:
+        with pytest.raises(EventsRejected) as caught:
+            sink.deliver(make_batch(lines(nameless, fine, nobody)))
+        assert "no event" in caught.value.reasons[0]
+        assert "neither userId nor anonymousId" in caught.value.reasons[2]
+        assert len(receiver.calls) == len(receiver.of("track")) == 1
+
+
 def test_a_time_that_is_none_is_left_out_and_counted():
     """Segment then takes the time of arrival: people should see how often that happens."""
     times = [1643673911400, "2022-02-01T01:05:11+01:00", "soon", 10**30, {"a": 1}, "1643673911400"]

@@ -3,6 +3,7 @@
 import importlib.util
 from typing import TYPE_CHECKING
 
+from eventferry import installing
 from eventferry.cli import room
 from eventferry.cli.wording import plural
 from eventferry.config import Config
@@ -39,7 +40,7 @@ def _check_packages(config: Config, steps: "Steps") -> None:
     """Tell what the server and Parquet lack. Without the server, only schedules make exports."""
     enabled = [each for each in config.exports.schedules if each.enabled]
     if missing := missing_packages():
-        lacks = f"server  `eventferry serve` needs {', '.join(missing)}: pip install 'eventferry[api]'"
+        lacks = f"server  `eventferry serve` needs {', '.join(missing)}: {installing.command('eventferry[api]')}"
         if enabled:
             steps.mind(f"{lacks}; until then only the schedules make exports")
         else:
@@ -48,9 +49,9 @@ def _check_packages(config: Config, steps: "Steps") -> None:
         return
     wanted = [each.name for each in enabled if each.format == "parquet"]
     for name in wanted:
-        steps.bad(f"exports {name}: Parquet needs a package: pip install 'eventferry[parquet]'", 78)
+        steps.bad(f"exports {name}: Parquet needs a package: {installing.command('eventferry[parquet]')}", 78)
     if not wanted:
-        steps.note("Parquet files can be asked for after pip install 'eventferry[parquet]'")
+        steps.note(f"Parquet files can be asked for after {installing.command('eventferry[parquet]')}")
 
 
 def _check_bucket(config: Config, steps: "Steps") -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from eventferry.cli import console
 from eventferry.cli.wording import count, size
 from eventferry.errors import ConfigError
+from eventferry.installing import command
 from eventferry.sink import Sink
 from eventferry.sink.registry import InstalledType, installed, is_installed, load_sink_type
 
@@ -47,12 +48,18 @@ def _declared(sink_type: type[Sink[Any]]) -> Entry:
 
 
 def show_types(entries: list[Entry]) -> None:
-    """Print them for people."""
-    columns = ("Type", "Guarantee", "~Proved against", ">Batch", "~Remarks")
+    """Print them for people; what each was proved against only where there is room."""
+    proved = console.is_wide()
     console.table(
-        columns,
+        ("Type", "Guarantee", *(["~Proved against"] if proved else []), ">Batch", "~Remarks"),
         [
-            (one["type"], one["guarantee"] or "—", one["proved_against"] or "—", _batch(one), _remarks(one))
+            (
+                one["type"],
+                one["guarantee"] or "—",
+                *([one["proved_against"] or "—"] if proved else []),
+                _batch(one),
+                _remarks(one),
+            )
             for one in entries
         ],
     )
@@ -69,5 +76,5 @@ def _remarks(one: Entry) -> str:
     parts = [f"of {one['package']}"] if one["distribution"] != OURS else []
     parts += [one["problem"]] if one["problem"] else []
     parts += ["experimental"] if one["experimental"] else []
-    parts += [f"needs: pip install '{requirement}'" for requirement in one["missing"]]
+    parts += [f"needs: {command(requirement)}" for requirement in one["missing"]]
     return "; ".join(parts)

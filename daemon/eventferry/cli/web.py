@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from eventferry import installing
 from eventferry.cli.options import ConfigPath, chosen
 from eventferry.errors import ConfigError, EventferryError, LedgerError
 
@@ -67,7 +68,8 @@ def _require_extra() -> None:
 
     if missing := missing_packages():
         raise ConfigError(
-            f"the server needs {', '.join(missing)}, which this installation lacks; run pip install 'eventferry[api]'"
+            f"the server needs {', '.join(missing)}, which this installation lacks; run:"
+            f" {installing.command('eventferry[api]')}"
         )
 
 

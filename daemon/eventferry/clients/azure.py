@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eventferry import installing
 from eventferry.clients.diagnosis import read_options
 from eventferry.clients.once import made_once
 from eventferry.errors import ConfigError
@@ -105,7 +106,7 @@ def require_azure() -> Any:
     try:
         import azure.storage.blob
     except ImportError as error:
-        raise ConfigError("azure stores need azure-storage-blob: pip install 'eventferry[azure]'") from error
+        raise ConfigError(f"azure stores need azure-storage-blob: {installing.command('eventferry[azure]')}") from error
     return azure.storage.blob
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eventferry import installing
 from eventferry.clients.diagnosis import read_options
 from eventferry.clients.once import made_once
 from eventferry.errors import ConfigError
@@ -82,7 +83,7 @@ def require_gcs() -> Any:
     try:
         from google.cloud import storage
     except ImportError as error:
-        raise ConfigError("gcs stores need google-cloud-storage: pip install 'eventferry[gcs]'") from error
+        raise ConfigError(f"gcs stores need google-cloud-storage: {installing.command('eventferry[gcs]')}") from error
     return storage
 
 

@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from eventferry import installing
 from eventferry.clients.diagnosis import read_options
 from eventferry.clients.once import made_once
 from eventferry.errors import ConfigError
@@ -79,7 +80,7 @@ def require_boto3() -> Any:
         import boto3
         import boto3.session
     except ImportError as error:
-        raise ConfigError("s3 stores need boto3: pip install 'eventferry[s3]'") from error
+        raise ConfigError(f"s3 stores need boto3: {installing.command('eventferry[s3]')}") from error
     return boto3
 
 

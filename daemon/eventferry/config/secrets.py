@@ -15,6 +15,7 @@ MASK = "***"
 
 _REFERENCE = re.compile(r"(\$)?\$\{([^}]*)\}")
 _LARGEST_FILE = 64 * 1024
+_DATABASES = ("postgresql", "postgres", "redshift", "mysql", "mariadb")
 _SHORTEST = 4  # blotting out shorter values would blacken ordinary text and guard nothing
 _SECRET_NAME = re.compile(
     r"pass(word|wd|phrase)|secret|token|salt|credential|authorization|api_?key|(private|access|account|routing|signing)_?key"
@@ -23,8 +24,9 @@ _SECRET_NAME = re.compile(
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a key's name says that its value must not be shown."""
-    return _SECRET_NAME.search(name.lower().replace("-", "_")) is not None
+    """Whether a key's name says that its value must not be shown; the path of a file that holds a secret is none."""
+    plain = name.lower().replace("-", "_")
+    return _SECRET_NAME.search(plain) is not None and not plain.endswith("_file")
 
 
 class Redactor:
@@ -68,7 +70,10 @@ def _forms_of(value: str) -> Iterator[str]:
 
 
 def _parts_of_url(value: str) -> Iterator[str]:
-    """What of a secret URL appears alone in the messages of HTTP clients: password, path with query, and both alone."""
+    """What of a secret URL appears alone in the messages of HTTP clients: password, path with query, and both alone.
+
+    A database's URL has its name for a path, which messages show.
+    """
     if "://" not in value:
         return
     try:
@@ -76,6 +81,8 @@ def _parts_of_url(value: str) -> Iterator[str]:
     except ValueError:
         return
     yield url.password or ""
+    if url.scheme.partition("+")[0] in _DATABASES:
+        return
     for part in (url.path, url.query):
         if len(part) >= 8:
             yield part

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from eventferry import installing
 from eventferry.clients.s3 import S3Options, connect
 from eventferry.clients.s3_errors import explain
 from eventferry.errors import ConfigError, EventferryError, ObjectGone, StoreError
@@ -148,7 +149,7 @@ def require_boto3() -> None:
     import importlib.util
 
     if importlib.util.find_spec("boto3") is None:
-        raise ConfigError("[exports] directory is a bucket, which needs boto3: pip install 'eventferry[s3]'")
+        raise ConfigError(f"[exports] directory is a bucket, which needs boto3: {installing.command('eventferry[s3]')}")
 
 
 def _abort_uploads(client: Any, below: dict[str, str]) -> None:

@@ -22,6 +22,7 @@ BUGS_BEFORE_BISECT = 5
 MAX_RETRY_AFTER = 3600.0
 # So much of a sink's words reaches journal, ledger and people, and less of those that no contract bounds.
 REASON_CHARACTERS = 200
+REMEDY_CHARACTERS = 1000  # what a person is to run: a CREATE TABLE, some GRANTs
 UNKNOWN_CHARACTERS = 100
 PLACE_CHARACTERS = 150
 
@@ -65,7 +66,7 @@ def judge(error: BaseException | None, events: int) -> Verdict:
         case Overdue():
             return Verdict(Ending.RETRY, _words(error), unknown=True)
         case SinkMisconfigured():
-            return Verdict(Ending.HOLD, _words(error))
+            return Verdict(Ending.HOLD, _words(error, REMEDY_CHARACTERS))
         case BatchTooLarge():
             return Verdict(Ending.TOO_LARGE, _words(error))
         case BatchRejected():

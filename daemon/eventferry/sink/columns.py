@@ -22,7 +22,8 @@ def check_name(name: str) -> str:
     """`name`, if it is fit for a table or a column everywhere. Raises ValueError."""
     if not re.fullmatch(r"[^\W\d]\w*", name) or len(name.encode()) > LONGEST_NAME:
         raise ValueError(
-            f"{name!r} is not a usable name; expected letters, digits and underscores, up to {LONGEST_NAME} bytes"
+            f"{name!r} is not a usable name; expected letters, digits and underscores, no digit first, up to"
+            f" {LONGEST_NAME} bytes"
         )
     return name
 

@@ -23,8 +23,8 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel], table: str, known: l
     key = ".".join([table, *where])
     if detail["type"] == "extra_forbidden":
         unknown = str(detail["loc"][-1])
-        # Only the top level's keys are known here; deeper ones get no guess.
-        close = difflib.get_close_matches(unknown, known, 1) if len(where) == 1 else []
+        known = known if len(where) == 1 else _known_below(where[0], model)
+        close = difflib.get_close_matches(unknown, known, 1)
         rest = f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(known) or 'no options'}"
         return f"{key}: unknown key; {rest}"
     if detail["type"] == "missing":
@@ -32,8 +32,14 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel], table: str, known: l
     value = _shown(detail, model)
     said = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if detail["type"] in ("value_error", "assertion_error"):
-        return f"{key}: {value}{said}"
+        return f"{key}: {said}" if said.startswith(repr(detail["input"])) else f"{key}: {value}{said}"
     return f"{key}: {value}{_expected(detail)}"
+
+
+def _known_below(key: str, model: type[BaseModel]) -> list[str]:
+    """The keys of the tables that option `key` holds."""
+    nested = _models_of(model.model_fields[key].annotation) if key in model.model_fields else []
+    return list(dict.fromkeys(field.alias or name for one in nested for name, field in one.model_fields.items()))
 
 
 def _place(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
@@ -48,8 +54,11 @@ def _is_branch(step: str, model: type[BaseModel]) -> bool:
 
 
 def _model_names(model: type[BaseModel]) -> set[str]:
-    found = {one for field in model.model_fields.values() for one in _arguments(field.annotation)}
-    return {one.__name__ for one in found if isinstance(one, type) and issubclass(one, BaseModel)}
+    return {one.__name__ for field in model.model_fields.values() for one in _models_of(field.annotation)}
+
+
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    return [one for one in _arguments(annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
 
 
 def _arguments(annotation: Any) -> Iterator[Any]:
@@ -87,9 +96,8 @@ def _is_secret(location: tuple[int | str, ...], model: type[BaseModel]) -> bool:
     field = model.model_fields.get(str(location[0]))
     if field is None:
         return True
-    found = list(_arguments(field.annotation))
-    if any(one in (SecretStr, SecretBytes) for one in found):
+    if any(one in (SecretStr, SecretBytes) for one in _arguments(field.annotation)):
         return True
-    nested = [one for one in found if isinstance(one, type) and issubclass(one, BaseModel)]
+    nested = _models_of(field.annotation)
     below = location[1:]
     return bool(below) and any(str(below[0]) in one.model_fields and _is_secret(below, one) for one in nested)

@@ -26,13 +26,29 @@ EVENT_DATE = "event_date"  # the UTC day of event_time, by which tables are part
 _DECORATION = re.compile(r"\x1b\[[0-9;]*m|[↳│]")
 _REFUSED = re.compile(
     r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden|Unauthorized|Unauthenticated|NoSuchBucket"
-    r"|\b40[134]\b(?!\.\d)|credential|Permission denied|PermissionDenied|Read-only file system|Unable to initialize",
+    r"|\b40[134]\b(?!\.\d)|credential|Permission denied|PermissionDenied|Read-only file system|Unable to initialize"
+    r"|specify a region|Can't load plugin|unable to open database file",
     re.I,
 )
 _UNREACHED = re.compile(
     r"tcp connect error|dns error|Connection refused|error trying to connect|Failed to establish a new connection", re.I
 )
+# What a library says of how it went about it; the place is named once already.
+_HOW = re.compile(
+    r"Kernel error(?: ->|:)? ?|Generic \w+ error:? |Error performing (?:token request ?|\w+ \S+ in \S+ (?:- )?)"
+    r"|\((?:\w+\.)+\w+\) |\(Background on this error at: .*|Is the server running on .*",
+    re.I,
+)
+_CAUSES = {
+    "connection refused": r"Connection refused|Could not connect to server",
+    "its name cannot be resolved": r"dns error|Failed to resolve|Name or service not known|Could not resolve host",
+    "no connection was made": _UNREACHED.pattern + r"|curlCode: 28|Connection timed out|No route to host",
+}
+_SECRET = re.compile(
+    r"secret|key|token|password|passwd|\bpwd|credential|(^|[._-])sas([._-]|$)|connection.?string|^header\.", re.I
+)
 _LONGEST = 300  # characters of a library's words
+_SHOWN = 160  # of those, for people
 
 
 class LakeOptions(ColumnOptions):
@@ -97,8 +113,16 @@ def count_taken(sink: Sink[Any], columns: Mapping[str, Column], taken: tuple[Fit
 
 
 def secrets_in(values: Mapping[str, SecretStr]) -> Iterator[str]:
-    """What a library's words may hold and a message must not show; shorter ones would mask the words themselves."""
-    yield from (text for value in values.values() if len(text := value.get_secret_value()) >= 4)
+    """What a library's words may hold and a message must not show: values whose key says so, passwords inside of URLs.
+
+    Shorter ones would mask the words themselves.
+    """
+    for name, value in values.items():
+        text = value.get_secret_value()
+        login, at, _ = text.partition("://")[2].rpartition("@")
+        found = text if _SECRET.search(name) else login.partition(":")[2] if at else ""
+        if len(found) >= 4:
+            yield found
 
 
 def add_day(table: "pa.Table") -> "pa.Table":
@@ -111,6 +135,16 @@ def add_day(table: "pa.Table") -> "pa.Table":
 def clean(error: BaseException, secrets: Iterator[str]) -> str:
     """A library's words on one line, without its colours, its retries or a secret."""
     return safe_text(_DECORATION.sub(" ", str(error)), _LONGEST, secrets)
+
+
+def shorten(said: str) -> str:
+    """What people need of a library's cleaned words."""
+    return safe_text(_HOW.sub("", said).strip(" -;:"), _SHOWN)
+
+
+def why_unreached(said: str) -> str:
+    """Why a place cannot be reached, as a library's words say it; "" where they speak of something else."""
+    return next((cause for cause, words in _CAUSES.items() if re.search(words, said, re.I)), "")
 
 
 def is_refusal(said: str) -> bool:

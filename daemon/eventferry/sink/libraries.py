@@ -3,6 +3,7 @@
 import importlib
 from typing import Any
 
+from eventferry.installing import command
 from eventferry.sink.errors import SinkMisconfigured
 
 
@@ -11,4 +12,4 @@ def load(module: str, requirement: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise SinkMisconfigured(f"the library is not installed; run: pip install '{requirement}'") from error
+        raise SinkMisconfigured(f"the library is not installed; run: {command(requirement)}") from error

@@ -5,16 +5,15 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from eventferry.errors import ConfigError
+from eventferry.installing import command
 from eventferry.sink.base import CONTRACT_VERSION, Sink, SinkOptions
 from eventferry.sink.callables import complaint, sink_type_of
 from eventferry.sink.complaints import option_problems
@@ -122,11 +121,10 @@ def _import_target(target: str, who: str, extra: str | None = None) -> object:
 def _import_problem(error: ImportError, module: str, who: str, extra: str | None) -> str:
     missing = error.name or ""
     if missing and (module == missing or module.startswith(missing + ".")):
-        pip = Path(sys.prefix, "bin", "pip")
-        return f"{who}: there is no module {missing!r}; install the package that holds it: {pip} install …"
+        return f"{who}: there is no module {missing!r}; install the package that holds it: {command('…')}"
     if missing:
         requirement = extra or missing.partition(".")[0]
-        return f"{who}: importing {module} needs {missing!r}, which is not installed; run: pip install '{requirement}'"
+        return f"{who}: importing {module} needs {missing!r}, which is not installed; run: {command(requirement)}"
     return f"{who}: importing {module} failed: {error}"
 
 
@@ -159,10 +157,13 @@ def _contract_problem(sink_type: type[Sink[Any]]) -> str | None:
 
 
 def _missing_libraries(sink_type: type[Sink[Any]], name: str) -> list[str]:
+    lacking: dict[str, list[str]] = {}  # what one command installs
+    for module, requirement in sink_type.needs.items():
+        if not is_installed(module):
+            lacking.setdefault(requirement, []).append(repr(module))
     return [
-        f"sinks.{name}.type: needs {module!r}, which is not installed; run: pip install '{requirement}'"
-        for module, requirement in sink_type.needs.items()
-        if not is_installed(module)
+        f"sinks.{name}.type: needs {' and '.join(modules)}, not installed here; run: {command(requirement)}"
+        for requirement, modules in lacking.items()
     ]
 
 

@@ -259,9 +259,11 @@ def _timestamp(value: Any) -> Any:
         try:
             moment = dt.datetime.fromisoformat(value)
             aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-            return (aware - _EPOCH) // _MICROSECOND
+            moment_us = (aware - _EPOCH) // _MICROSECOND
         except (ValueError, OverflowError):
             return MISFIT
+        if _FIRST_MS * 1000 <= moment_us < (_LAST_MS + 1) * 1000:  # an offset may lead out of the calendar
+            return moment_us
     return MISFIT
 
 

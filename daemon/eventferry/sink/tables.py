@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventferry.sink.base import Sink
-from eventferry.sink.columns import BATCH_ID, EVENT, Contract
+from eventferry.sink.columns import EVENT, RESERVED, Contract
 from eventferry.sink.errors import SinkMisconfigured
 from eventferry.sink.rows import Rows
 
@@ -39,28 +39,31 @@ def fit_columns(
     name for a type that the event's column has, without what stands in brackets. Raises SinkMisconfigured where a type
     does not fit, where the contract is `freeze` and a column is missing, and where one that is needed has no place.
     """
-    kept = {EVENT, BATCH_ID, *needed}
     lacking: dict[str, str] = {}
     for name, kind in wanted.items():
         present = there.get(name.casefold())
         if present is None:
             lacking[name] = kind
         elif not is_fit(present, kind):
-            other = (event_as or {}).get(present.partition("(")[0]) if name == EVENT else None
-            remedy = f'set event_as = "{other}"' if other else "configure another name or type for it"
-            raise SinkMisconfigured(
-                f"column {name!r} of {place} is {present}, but {kind} is configured; {remedy}, or another table"
-            )
-    refused = {name: kind for name, kind in lacking.items() if contract == "freeze" or name in kept}
-    if refused and contract != "evolve":
+            raise _other_type(name, present, kind, place, event_as or {})
+    if contract == "evolve":
+        return Fit(lacking, tuple(name for name in wanted if name not in RESERVED), ())
+    kept = {*RESERVED, *needed}
+    if refused := {name: kind for name, kind in lacking.items() if contract == "freeze" or name in kept}:
         listed = ("the column " if len(refused) == 1 else "the columns ") + ", ".join(map(repr, refused))
         raise SinkMisconfigured(
             f'{place} lacks {listed}, and schema_contract is {contract!r}; set schema_contract = "evolve", or run:'
             f" {statement(refused)}"
         )
-    discarded = () if contract == "evolve" else tuple(lacking)
-    written = tuple(name for name in wanted if name not in discarded and name not in (EVENT, BATCH_ID))
-    return Fit(lacking if contract == "evolve" else {}, written, discarded)
+    return Fit({}, tuple(name for name in wanted if name not in (*lacking, *RESERVED)), tuple(lacking))
+
+
+def _other_type(name: str, present: str, wanted: str, place: str, event_as: Mapping[str, str]) -> SinkMisconfigured:
+    other = event_as.get(present.partition("(")[0]) if name == EVENT else None
+    remedy = f'set event_as = "{other}"' if other else "configure another name or type for it"
+    return SinkMisconfigured(
+        f"column {name!r} of {place} is {present}, but {wanted} is configured; {remedy}, or another table"
+    )
 
 
 def no_table(table: str, statement: str) -> SinkMisconfigured:

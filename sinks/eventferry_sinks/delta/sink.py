@@ -1,7 +1,11 @@
 """Appends each batch to a Delta Lake table, in one commit that remembers the batch."""
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -26,10 +30,13 @@ from eventferry.sink.lake import (
     is_unreached,
     make_data,
     secrets_in,
+    shorten,
+    why_unreached,
     within,
 )
 from eventferry.sink.libraries import load
 from eventferry.sink.rows import Extractor, Rows
+from eventferry.sink.safe import safe_url
 from eventferry.sink.tables import Fit, fit_columns
 
 # A batch is repeated within minutes or days; its id need not be remembered for ever.
@@ -86,6 +93,9 @@ class DeltaSink(Sink[DeltaOptions]):
 
     def check(self) -> Iterator[str]:
         """Load the table and compare its columns; nothing is written, so rights to write show at the first delivery."""
+        folder = _folder_of(self.options.url)
+        if folder and (self.options.create or os.access(folder, os.F_OK)):
+            _prove_writable(folder)
         try:
             table = self._load(create=False)
         except SinkMisconfigured as error:
@@ -187,16 +197,53 @@ class DeltaSink(Sink[DeltaOptions]):
         if isinstance(error, SinkError):
             return error
         words = clean(error, secrets_in(self.options.storage)).replace(url, "the table")  # a place has any name
-        said = f"{url}: {words}"
+        said = f"{url}: {shorten(words)}"
         if isinstance(error, errors.CommitFailedError):
             return SinkUnavailable(f"{said}; another writer was faster", untouched=True)
         if isinstance(error, errors.DeltaProtocolError | errors.SchemaMismatchError):
             return SinkMisconfigured(f"{said}; use a table that this version of deltalake can write")
         if isinstance(error, MemoryError):
             return BatchTooLarge(f"{url}: the batch needs more memory than there is")
+        if "URL scheme is not allowed" in words:
+            return SinkMisconfigured(
+                f"{url}: {self._endpoint()} is plain HTTP; give an https endpoint, or allow it in `storage`:"
+                ' AWS_ALLOW_HTTP = "true"'
+            )
+        if "169.254.169.254" in words or "metadata.google" in words:
+            said = f"{url}: `storage` has no credentials, and the machine has no identity that answers; set them there"
+            return SinkMisconfigured(said) if is_refusal(words) else SinkUnavailable(said, untouched=reads)
         if is_refusal(words):
             return SinkMisconfigured(f"{said}; mend `url` or `storage`, or what the store allows")
-        return SinkUnavailable(said, untouched=reads or is_unreached(words))
+        untouched = reads or is_unreached(words)
+        if cause := why_unreached(words):
+            return SinkUnavailable(
+                f"{url}: {self._endpoint()} cannot be reached ({cause}); check `storage`, DNS and the network",
+                untouched=untouched,
+            )
+        return SinkUnavailable(said, untouched=untouched)
+
+    def _endpoint(self) -> str:
+        found = [value for name, value in self.options.storage.items() if "endpoint" in name.lower()]
+        return f"the endpoint {safe_url(found[0].get_secret_value())}" if found else "the store"
+
+
+def _folder_of(url: str) -> str:
+    """The folder of a table on this machine; "" for one elsewhere."""
+    return url if url.startswith("/") else unquote(urlsplit(url).path) if url.startswith("file:") else ""
+
+
+def _prove_writable(folder: str) -> None:
+    """Raise SinkMisconfigured where neither the folder nor what it would be made in takes a file; leaves none."""
+    there = Path(folder)
+    while not os.access(there, os.F_OK) and there != there.parent:
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise SinkMisconfigured(
+            f"{folder}: cannot write to {there} ({error.strerror}); give the service's user the right to, or mend `url`"
+        ) from None
 
 
 def _listed(columns: Mapping[str, str]) -> str:

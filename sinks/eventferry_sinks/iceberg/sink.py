@@ -26,10 +26,13 @@ from eventferry.sink.lake import (
     is_unreached,
     make_data,
     secrets_in,
+    shorten,
+    why_unreached,
     within,
 )
 from eventferry.sink.libraries import load
 from eventferry.sink.rows import Extractor, Rows
+from eventferry.sink.safe import safe_url
 from eventferry.sink.tables import Fit, fit_columns, no_table
 
 PROPERTY = "eventferry.batch-id"  # of a snapshot
@@ -70,18 +73,19 @@ class IcebergSink(Sink[IcebergOptions]):
 
     def open(self) -> None:
         load("pyarrow", "eventferry[iceberg]")
-        load_catalog = load("pyiceberg.catalog", "eventferry[iceberg]").load_catalog
+        catalogs = load("pyiceberg.catalog", "eventferry[iceberg]")
         self._columns = self.options.all_columns()
         self._extractor = Extractor(self._columns)
         seconds = f"{self.options.timeout:g}"
         properties = {"s3.connect-timeout": seconds, "s3.request-timeout": seconds}
         properties |= {name: value.get_secret_value() for name, value in self.options.catalog.items()}
+        _check_type(properties.get("type"), [each.value for each in catalogs.CatalogType])
         if _is_rest(properties):
             properties.pop("type", None)
             properties |= {"py-catalog-impl": _BOUNDED, "eventferry.seconds": seconds}
         name = properties.pop("name", "default")  # as pyiceberg itself takes it; SQL catalogs keep tables by it
         try:
-            self._catalog = within(self.options.timeout, lambda: load_catalog(name, **properties))
+            self._catalog = within(self.options.timeout, lambda: catalogs.load_catalog(name, **properties))
         except Exception as error:
             raise self._meaning(error, untouched=True) from None
 
@@ -203,7 +207,10 @@ class IcebergSink(Sink[IcebergOptions]):
         if isinstance(error, SinkError):
             return error
         words = f"{type(error).__name__}: {clean(error, secrets_in(self.options.catalog))}"
-        said = f"table {self.options.table}: {words}"
+        table = f"table {self.options.table}"
+        said = f"{table}: {shorten(words)}"
+        if words == "KeyError: 'uri'" or "URI missing" in words:
+            return SinkMisconfigured(f"{table}: `catalog` has no uri; set where the catalog is")
         if isinstance(error, errors.CommitStateUnknownException):
             return SinkUnavailable(f"{said}; what it took is unknown")
         if isinstance(error, errors.CommitFailedException):
@@ -211,18 +218,32 @@ class IcebergSink(Sink[IcebergOptions]):
         if isinstance(error, errors.UnauthorizedError | errors.ForbiddenError | errors.OAuthError):
             return SinkMisconfigured(f"{said}; mend what `catalog` says of credentials, or what the catalog allows")
         if isinstance(error, errors.NotInstalledError | errors.BadRequestError):
-            return SinkMisconfigured(said)
+            return SinkMisconfigured(f"{said}; mend `catalog`")
         if isinstance(error, MemoryError):
             return BatchTooLarge(f"table {self.options.table}: the batch needs more memory than there is")
-        if is_unreached(words):
-            return SinkUnavailable(said, untouched=True)
+        if cause := why_unreached(words):
+            return SinkUnavailable(
+                f"{table}: {self._place(words)} cannot be reached ({cause}); check `catalog`, DNS and the network",
+                untouched=untouched or is_unreached(words),
+            )
         if is_refusal(words) or isinstance(error, ValueError):
             return SinkMisconfigured(f"{said}; mend `catalog`, or what the store allows")
         return SinkUnavailable(said, untouched=untouched)
 
+    def _place(self, words: str) -> str:
+        """What the words are about: the store where the table's files lie, or the catalog."""
+        what, key = ("the store", "s3.endpoint") if "AWS Error" in words else ("the catalog", "uri")
+        value = self.options.catalog.get(key)
+        return f"{what} {safe_url(value.get_secret_value())}" if value is not None else what
+
 
 def _listed(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {type}" for name, type in columns.items())
+
+
+def _check_type(type: str | None, known: list[str]) -> None:
+    if type is not None and type.lower() not in known:
+        raise SinkMisconfigured(f"`catalog` has the type {type!r}; expected one of {', '.join(known)}")
 
 
 def _is_rest(properties: Mapping[str, str]) -> bool:

@@ -46,6 +46,10 @@ class Meanings:
         if self._hint is None or error.name() in _FOR_A_PERSON:
             self._hint = error
 
+    def forget(self) -> None:
+        """A batch was taken: what was wrong before explains nothing that comes."""
+        self._hint = None
+
     def of(self, errors: Iterable[Any], *, untouched: bool = False) -> SinkError:
         """The error that stands for all: a person, then size, then content, then later."""
         found = list(errors)

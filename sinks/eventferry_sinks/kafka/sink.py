@@ -63,6 +63,7 @@ class KafkaSink(Sink[KafkaOptions]):
             if self.options.transactional:
                 self._producer.commit_transaction(max(deadline.left, 0.001))
             settled, self._is_open_transaction = True, False
+            self._meanings.forget()
         except self._kafka.KafkaException as error:
             raise self._meanings.of([error.args[0]]) from None
         finally:

@@ -81,7 +81,8 @@ class Design:
             "42501": (
                 f"let a superuser run: GRANT USAGE, CREATE ON SCHEMA {schema} TO {grantee};"
                 f" GRANT SELECT, INSERT, DELETE ON {self.sql_name} TO {grantee};"
-                f" GRANT SELECT, INSERT, UPDATE, DELETE ON {books} TO {grantee} (each where it exists)"
+                f" GRANT SELECT, INSERT, UPDATE, DELETE ON {books} TO {grantee} (each where it exists);"
+                f" only its owner adds columns: ALTER TABLE {self.sql_name} OWNER TO {grantee}"
             ),
             "3F000": f"create the schema: CREATE SCHEMA {schema} AUTHORIZATION {grantee}",
             "42P10": f"`unique_event_id` needs a unique index: {self.unique_statement()}",

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -69,10 +70,10 @@ class Caller:
             if kind == "group":
                 groups += 1
                 name = f"group{groups}"
-                if not fields.get("groupId"):
+                if _is_empty(fields.get("groupId")):
                     continue
             call = msgspec.json.encode({"type": kind, "messageId": f"{identity}-{self._source}-{name}", **fields})
-            _check(kind, fields.keys(), call)
+            _check(kind, {key for key, value in fields.items() if not _is_empty(value)}, call)
             calls.append(call)
         return calls
 
@@ -85,8 +86,14 @@ class Caller:
         return value if 0 < len(value) <= _LONGEST_ID and value.isprintable() else None
 
 
-def _check(kind: str, fields: Iterable[str], call: bytes) -> None:
-    if not {"userId", "anonymousId"} & set(fields):
+def _is_empty(value: Any) -> bool:
+    """Whether there is no value, or an empty text, which Segment takes for none."""
+    return not value or (isinstance(value, msgspec.Raw) and bytes(value) == b'""')
+
+
+def _check(kind: str, fields: Set[str], call: bytes) -> None:
+    """`fields` are the keys of what says something."""
+    if not {"userId", "anonymousId"} & fields:
         raise _Unfit(f"{kind} has neither userId nor anonymousId: the mapping finds none in this event")
     if kind == "track" and "event" not in fields:
         raise _Unfit("track has no event: the mapping finds no name in this event")

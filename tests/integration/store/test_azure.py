@@ -19,6 +19,7 @@ from eventferry.clients.azure import AzureOptions
 from eventferry.clients.azure_errors import diagnose
 from eventferry.clients.diagnosis import Kind
 from eventferry.errors import ConfigError, StoreError
+from eventferry.installing import command
 from eventferry.store import StoreSpec, open_store
 from eventferry.store.layout import Layout, skip_scan
 
@@ -235,7 +236,7 @@ def test_without_the_package_the_install_command_is_named() -> None:
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "ConfigError azure stores need azure-storage-blob: pip install 'eventferry[azure]'\n"
+    assert done.stdout == f"ConfigError azure stores need azure-storage-blob: {command('eventferry[azure]')}\n"
 
 
 def test_a_page_is_asked_for_when_it_is_needed(small_pages: Callable[[int], None]) -> None:

@@ -20,6 +20,7 @@ from eventferry.clients.diagnosis import Kind
 from eventferry.clients.gcs import GcsOptions, connect
 from eventferry.clients.gcs_errors import diagnose
 from eventferry.errors import ConfigError, ObjectChanged, ObjectGone, StoreError
+from eventferry.installing import command
 from eventferry.store import Store, StoreSpec, open_store
 
 
@@ -270,4 +271,4 @@ def test_without_the_package_the_install_command_is_named() -> None:
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "ConfigError gcs stores need google-cloud-storage: pip install 'eventferry[gcs]'\n"
+    assert done.stdout == f"ConfigError gcs stores need google-cloud-storage: {command('eventferry[gcs]')}\n"

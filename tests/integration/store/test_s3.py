@@ -17,6 +17,7 @@ from tests.servers import s3_server
 
 from eventferry.clients.s3 import S3Options
 from eventferry.errors import ConfigError, ObjectChanged, StoreError
+from eventferry.installing import command
 from eventferry.store import StoreSpec, open_store
 from eventferry.store.layout import Layout, skip_scan
 from eventferry.store.opening import open_stream
@@ -132,7 +133,7 @@ def test_without_boto3_the_install_command_is_named() -> None:
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "ConfigError s3 stores need boto3: pip install 'eventferry[s3]'\n"
+    assert done.stdout == f"ConfigError s3 stores need boto3: {command('eventferry[s3]')}\n"
 
 
 def test_the_prefix_of_a_url_is_a_folder() -> None:

@@ -14,6 +14,7 @@ from eventferry.cli.program import program
 from eventferry.exports import requests
 from eventferry.exports.model import Selection
 from eventferry.exports.wanted import Wanted
+from eventferry.installing import command
 
 
 @pytest.fixture
@@ -123,8 +124,8 @@ def test_check_names_the_packages_that_serving_lacks(ferry, monkeypatch, schedul
     found = run(ferry, "check")
     assert found.exit_code == (0 if scheduled else 78), found.output
     said = " ".join(found.output.split())
-    assert "`eventferry serve` needs fastapi: pip install 'eventferry[api]'" in said
-    assert "pip install 'eventferry[parquet]'" in said
+    assert f"`eventferry serve` needs fastapi: {command('eventferry[api]')}" in said
+    assert command("eventferry[parquet]") in said
     assert "keys create" not in said
 
 

@@ -5,6 +5,7 @@ import json
 from tests.unit.cli.conftest import Site
 
 from eventferry.cli import sink_types
+from eventferry.installing import command
 from eventferry.sink.registry import InstalledType
 
 
@@ -36,7 +37,7 @@ def test_a_missing_library_and_a_broken_type_are_named(site: Site, monkeypatch) 
     assert found["broken"]["guarantee"] is None
     assert "broken" in str(found["broken"]["problem"])
     shown = site.run("sinks").output
-    assert "needs: pip install 'eventferry[duckdb]'" in shown
+    assert f"needs: {command('eventferry[duckdb]')}" in " ".join(shown.split())
     assert "of acme 1.0" in shown
 
 

@@ -89,6 +89,14 @@ def test_the_parts_of_a_secret_url_are_hidden_too() -> None:
     assert redactor.redact(said) == "HTTPSConnectionPool(host='hooks.example.com'): exceeded with url: *** (***)"
 
 
+def test_the_name_of_a_database_is_shown() -> None:
+    """Messages say which database; only its passwords are hidden, wherever they stand in the URL."""
+    redactor = Redactor()
+    redactor.add("postgresql://ann:pa55word@db:5432/analytics?sslmode=require&password=hush1234")
+    said = redactor.redact("db:5432/analytics refuses pa55word and hush1234 (sslmode=require)")
+    assert said == "db:5432/analytics refuses *** and *** (sslmode=require)"
+
+
 def test_texts_without_secrets_are_untouched() -> None:
     """A redactor that knows nothing, or only values too short to hide, changes nothing."""
     redactor = Redactor()
@@ -102,6 +110,7 @@ def test_texts_without_secrets_are_untouched() -> None:
 def test_secrets_are_known_by_name(name: str) -> None:
     """A secret written into the file in clear is hidden too."""
     assert is_secret_name(name)
+    assert not is_secret_name(f"{name}_file")  # a path, which people have to see
 
 
 def test_redaction_needs_no_pydantic() -> None:

@@ -154,6 +154,13 @@ def test_rights_that_are_only_useful_are_not_required():
         assert receiver.requests[-1].body.count(batch.id.encode()) == 2
 
 
+def test_who_may_not_look_for_an_old_repeat_claims_less():
+    """A window forgets: where an older repeat cannot be noticed either, the guarantee is lowered; a check says why."""
+    with _stub(denied=(b"WHERE batch_id", b"SELECT batch_id"), window="100") as receiver, _sink(receiver) as sink:
+        assert sink.guarantee is Guarantee.AT_LEAST_ONCE_KEYED
+        assert "GRANT SELECT(batch_id)" in " ".join(sink.check())
+
+
 def test_rights_that_are_needed_hold_the_sink():
     """The message has the server's words and says where the grants are written down."""
     with _stub(denied=(b"system.tables",)) as receiver, pytest.raises(SinkMisconfigured, match="Not enough privileges"):

@@ -128,7 +128,8 @@ def _as_time(text):
     try:
         moment = dt.datetime.fromisoformat(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-        return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+        since = (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+        return since if -62135596800000000 <= since < 253402300800000000 else MISFIT
     except (ValueError, OverflowError):
         return MISFIT
 
@@ -201,3 +202,12 @@ def test_no_columns_and_no_events_are_fine():
     """An empty body has no rows, and a table without columns no values."""
     assert Extractor({}).extract(b"{}\n").values == []
     assert Extractor({"a": Column(path=("a",))}).extract(b"").values == [[]]
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-00:01"])
+def test_a_moment_that_an_offset_takes_out_of_the_calendar_does_not_fit(time):
+    """Its digits are a date, but in UTC it lies before year 1 or after 9999, which no database and no text can hold."""
+    columns = {"at": Column(path=("at",), type="timestamp")}
+    rows = Extractor(columns).extract(b'{"at":"%b"}\n{"at":"9999-12-31T23:59:59.999999Z"}\n' % time.encode())
+    assert rows.values == [[None, 253402300799999999]]
+    assert rows.misfits == {"at": 1}

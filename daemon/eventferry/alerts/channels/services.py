@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, SecretStr
 
+from eventferry import installing
 from eventferry.alerts.channels.base import Channel, ChannelError, ChannelOptions
 from eventferry.alerts.message import Message
 from eventferry.alerts.phrases import heading
@@ -40,7 +41,8 @@ def _load(options: AppriseOptions, name: str) -> Any:
         import apprise
     except ImportError:
         raise ConfigError(
-            f"alerts.channels.{name}.type: 'apprise' needs the apprise library; run: pip install 'eventferry[notify]'"
+            f"alerts.channels.{name}.type: 'apprise' needs the apprise library; run:"
+            f" {installing.command('eventferry[notify]')}"
         ) from None
     found = apprise.Apprise()
     bad = [

@@ -143,7 +143,7 @@ class DirectoryBucket(Bucket):
             )
         if error.errno in WRONG_PATH:
             return SinkMisconfigured(
-                f"{said}; create the directory {self._root} (mkdir {self._root}), mount it, or set create = true"
+                f"{said}; create the directory {self._root} (mkdir -p {self._root}), mount it, or set create = true"
             )
         return SinkUnavailable(said, untouched=untouched)
 

@@ -69,7 +69,7 @@ class NetworkBucket(Bucket):
 
     @abstractmethod
     def _names(self, prefix: str) -> Iterable[str]:
-        """The names of the whole bucket's objects that begin so; some servers do not honour it, and give others, too."""
+        """The names of the bucket's objects that begin so; a server that does not honour it gives others, too."""
 
     def put(self, key: str, body: bytes) -> None:
         with self._calling(f"writing {key}"):
