@@ -30,7 +30,7 @@ demo: .venv-demo/installed ## carry a sample store to two sinks and check the bo
 	@.venv-demo/bin/python demo/run.py $(if $(DEMO_EVENTS),--events $(DEMO_EVENTS))
 
 .PHONY: demo-warehouse
-demo-warehouse: .venv-demo/warehouse ## carry the sample store into a PostgreSQL and ask it three questions
+demo-warehouse: .venv-demo/warehouse ## carry the sample store into a PostgreSQL and ask it four questions
 	@.venv-demo/bin/python demo/warehouse.py $(if $(DEMO_EVENTS),--events $(DEMO_EVENTS)) $(ARGS)
 
 .PHONY: install

@@ -100,23 +100,25 @@ def fill_store(place: Place, events: int) -> store.SampleFile:
 
 def eventferry(place: Place, *command: str) -> None:
     """Run a command as a person would, on this terminal."""
-    say(f"$ eventferry {' '.join(command)}\n", "dim")
+    config = shorten(place.config)
+    say(f"$ {shorten(BIN)}/eventferry --config {config} {' '.join(command)}\n", "dim")
     sys.stdout.flush()
     # Where nobody watches, what a log collector would get is shown only if something goes wrong.
     log = None if sys.stderr.isatty() else subprocess.PIPE
-    done = subprocess.run([BIN / "eventferry", *command], env=environment(place), check=False, stderr=log)
+    called = [BIN / "eventferry", "--config", config, *command]  # not by the environment: then what it advises names it
+    done = subprocess.run(called, env=environment(), check=False, stderr=log)
     if done.returncode not in EXPECTED_CODES:
         sys.exit(f"eventferry {command[0]} ended with {done.returncode}\n{(done.stderr or b'').decode()}")
 
 
-def environment(place: Place) -> dict[str, str]:
-    """What the commands need to know."""
-    return {**os.environ, "EVENTFERRY_CONFIG": str(place.config)}
+def environment() -> dict[str, str]:
+    """That of this process, without another configuration."""
+    return {name: value for name, value in os.environ.items() if name != "EVENTFERRY_CONFIG"}
 
 
-def read_json(*command: str | Path, place: Place) -> Any:
+def read_json(*command: str | Path) -> Any:
     """The JSON that a command prints."""
-    done = subprocess.run(command, env=environment(place), check=False, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), check=False, capture_output=True, text=True)
     if done.returncode not in EXPECTED_CODES:
         sys.exit(f"{command[0]} ended with {done.returncode}\n{done.stderr}")
     return json.loads(done.stdout)
@@ -124,8 +126,8 @@ def read_json(*command: str | Path, place: Place) -> Any:
 
 def compare(place: Place) -> bool:
     """Show what eventferry says and what was counted; whether it is the same."""
-    status = read_json(BIN / "eventferry", "status", "--json", place=place)
-    counted = read_json(sys.executable, HERE / "count.py", place.store, place.delivered, place.warehouse, place=place)
+    status = read_json(BIN / "eventferry", "--config", place.config, "status", "--json")
+    counted = read_json(sys.executable, HERE / "count.py", place.store, place.delivered, place.warehouse)
     (source,) = status["sources"]
     sinks = {sink["name"]: sink for sink in status["sinks"]}
     rows = list(list_books(source, sinks, counted))

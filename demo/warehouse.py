@@ -1,4 +1,4 @@
-"""The warehouse demo: the sample store goes into a PostgreSQL, which answers three questions as the files do."""
+"""The warehouse demo: the sample store goes into a PostgreSQL, which answers four questions as the files do."""
 
 import argparse
 import shutil

@@ -65,7 +65,7 @@ def test_the_books_equal_an_independent_count(demo: tuple[Path, str]) -> None:
 def test_the_late_file_is_taken_alone_by_the_second_run(demo: tuple[Path, str]) -> None:
     """A file with older events than those delivered is found by the next run, which sends nothing else again."""
     _, printed = demo
-    first, second = (part.split("\n\n$ ")[0] for part in printed.split("$ eventferry once")[1:])
+    first, second = (part.split("\n\n$ ")[0] for part in re.split(r"\$ \S*eventferry --config \S+ once", printed)[1:])
     assert "8,600" in first
     assert "87" in first
     (source,) = [line.split() for line in second.splitlines() if line.startswith("website")]
@@ -80,6 +80,16 @@ def test_the_truncated_file_is_quarantined_and_sends_nothing(demo: tuple[Path, s
     assert "1 quarantined" in printed
     assert "truncated: the object ends inside a gzip stream" in printed
     assert "eventferry files list --state quarantined" in printed
+    assert "files list --state quarantined" in printed.partition("6  What")[0]
+
+
+def test_what_is_advised_names_the_configuration(demo: tuple[Path, str]) -> None:
+    """Each command can be copied as it is, without an environment variable."""
+    folder, printed = demo
+    advised = re.findall(r"eventferry .*", printed.partition("6  What")[0].replace("\n", " \n"))
+    commands = [each for each in advised if re.search(r"\b(once|status|files) ", each)]
+    assert commands
+    assert all(each.startswith(f"eventferry --config {folder}/config.toml ") for each in commands)
 
 
 def test_a_difference_does_not_go_unnoticed(demo: tuple[Path, str], tmp_path: Path) -> None:

@@ -318,6 +318,33 @@ class TestPeople:
             sink.deliver(make_batch(sample_events(1)))
         assert server.run("SELECT count(*) FROM nowhere.events, nowhere.eventferry_batches") == [(1,)]
 
+    def test_a_missing_schema_comes_with_both_statements(self, server):
+        """Without `create`, too: running what is told is enough."""
+        with make(server, table="absent.events", create=False) as sink:
+            for statement in str(fails(SinkMisconfigured, sink)).partition("run: ")[2].split("; "):
+                server.run(statement)
+            sink.deliver(make_batch(sample_events(1)))
+        assert server.run("SELECT count(*) FROM absent.events") == [(1,)]
+
+    def test_a_view_is_told_apart_from_a_table(self, server, new, table):
+        """COPY cannot write to one."""
+        with new() as sink:
+            sink.deliver(make_batch(sample_events(1)))
+        server.run(f"CREATE VIEW {table}_seen AS SELECT * FROM {table}")
+        with make(server, table=f"{table}_seen") as sink:
+            assert "has to be a table, not a view" in str(fails(SinkMisconfigured, sink))
+
+    def test_a_column_that_must_be_filled_is_named_with_its_remedy(self, server, new, table):
+        """It is another maker's."""
+        with new() as sink:
+            sink.deliver(make_batch(sample_events(1)))
+        server.run(f"ALTER TABLE {table} ADD COLUMN tenant text", f"UPDATE {table} SET tenant = ''")
+        server.run(f"ALTER TABLE {table} ALTER COLUMN tenant SET NOT NULL")
+        with new() as sink:
+            said = str(fails(BatchRejected, sink))
+        assert "(column tenant)" in said
+        assert "fill that column by `columns`, or allow it to be empty" in said
+
     def test_a_check_tells_what_is_there(self, server, new, table):
         """The steps in order: before the first delivery, and after it."""
         with new(columns={"n": "n"}) as sink:

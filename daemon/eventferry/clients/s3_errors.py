@@ -1,6 +1,7 @@
 """Says what an error of S3 means and what the operator does about it."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from eventferry.clients.diagnosis import Diagnosis, Kind, Remedies
 from eventferry.errors import StoreError
@@ -9,6 +10,7 @@ _REMEDIES = {
     "AccessDenied": "allow these credentials s3:ListBucket on the bucket and s3:GetObject on its objects",
     "AllAccessDisabled": "the bucket's owner has disabled access to it",
     "NoSuchBucket": "there is no such bucket; mend the source's url or its endpoint",
+    "InvalidBucketName": "the bucket's name is not valid; mend the source's url",
     "InvalidAccessKeyId": "the store does not know this access key; mend access_key",
     "SignatureDoesNotMatch": "the secret does not belong to the access key; mend secret_key (and region, if it is set)",
     "RequestTimeTooSkewed": "this machine's clock is wrong; let it be set by NTP (timedatectl)",
@@ -78,8 +80,18 @@ def diagnose(error: BaseException, action: str, remedies: Remedies | None = None
     for name in (cls.__name__ for cls in type(error).__mro__):
         if remedy := own.get(name) or _BY_CLASS.get(name, ""):
             kind = Kind.UNREACHABLE if name in _UNREACHABLE else Kind.LATER if name in _LATER else Kind.PERSON
-            return Diagnosis(kind, f"{action}: {remedy}")
+            return Diagnosis(kind, f"{action}: {remedy.replace('the endpoint', _endpoint_of(error), 1)}")
     return Diagnosis(Kind.LATER, f"{action}: failed with {type(error).__name__}; it is tried again later")
+
+
+def _endpoint_of(error: BaseException) -> str:
+    """The endpoint that an error of botocore is about, without what was asked of it."""
+    try:
+        url = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", "")))
+    except ValueError:
+        return "the endpoint"
+    host = url.netloc.rpartition("@")[2]
+    return f"the endpoint {url.scheme}://{host}" if host else "the endpoint"
 
 
 def _kind_of(code: str, answer: dict[str, Any]) -> Kind:

@@ -33,6 +33,7 @@ _REMEDIES = {
     "301": _WRONG_REGION,
     "NoRegionError": "no region is set; set region in [exports.s3]",
     "QuotaExceeded": "the store is full",
+    "InvalidBucketName": "the bucket's name is not valid; mend [exports] directory",
     "ParamValidationError": "the bucket's name is not valid; mend [exports] directory",
 }
 

@@ -8,6 +8,7 @@ from eventferry import clock
 from eventferry.ledger import log
 from eventferry.ledger import tables as t
 from eventferry.ledger.batches import OPEN
+from eventferry.ledger.database import get_meta, set_meta
 
 # A cursor on (position, ALL) has planned the whole segment at `position`.
 ALL = 1 << 62
@@ -108,6 +109,19 @@ def claim(tx: sa.Connection, sink_id: int) -> int:
 def claimed_by(tx: sa.Connection, sink_id: int) -> int:
     """The claim of the sink's worker."""
     return int(tx.execute(sa.select(t.sinks.c.claim).where(t.sinks.c.id == sink_id)).scalar_one())
+
+
+def note_configuration(tx: sa.Connection, sink_id: int, fingerprint: str) -> None:
+    """A worker begins under this configuration: where it is another one than before, a probed hold is tried at once."""
+    # 16 bits tell an edit from none, and are too few to try guesses of a secret on.
+    key, mark = f"sink.configuration:{sink_id}", fingerprint[:4]
+    known = get_meta(tx, key)
+    if known == mark:
+        return
+    set_meta(tx, key, mark)
+    if known is not None:
+        held = sa.and_(t.sinks.c.id == sink_id, t.sinks.c.state == "held", t.sinks.c.probe_ms.is_not(None))
+        tx.execute(sa.update(t.sinks).where(held).values(probe_ms=clock.now_ms()))
 
 
 def forget_failures(tx: sa.Connection, sink_id: int) -> None:

@@ -144,6 +144,7 @@ class SinkWorker:
                 self._cargo.check_claim(tx)
             else:
                 self._cargo.claim = sinks.claim(tx, self.setup.id)
+                sinks.note_configuration(tx, self.setup.id, self.setup.fingerprint)
             interrupted = batches.recover_interrupted(tx, self.setup.id)
         self._recovered, self._lost_track = True, False
         if interrupted:

@@ -92,7 +92,10 @@ class DeltaSink(Sink[DeltaOptions]):
         return within(self.options.timeout, lambda: self._look_for(batch))
 
     def check(self) -> Iterator[str]:
-        """Load the table and compare its columns; nothing is written, so rights to write show at the first delivery."""
+        """Load the table and compare its columns; nothing stays written.
+
+        Rights to write to a bucket show at the first delivery.
+        """
         folder = _folder_of(self.options.url)
         if folder and (self.options.create or os.access(folder, os.F_OK)):
             _prove_writable(folder)

@@ -1,5 +1,6 @@
 """Says what librdkafka's errors mean for a batch."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,8 @@ _FOR_A_PERSON = {
     "INVALID_PRODUCER_EPOCH": "another producer uses the same transactional id; set transactional_id to one of its own",
     "PRODUCER_FENCED": "another producer uses the same transactional id; set transactional_id to one of its own",
 }
+_UNREACHED = ("_TRANSPORT", "_RESOLVE", "_ALL_BROKERS_DOWN")
+_WHEN = re.compile(r" \(after \d+ms in state \w+\)")
 _TOO_LARGE = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE")
 _REFUSED = ("INVALID_RECORD", "INVALID_MSG", "INVALID_TIMESTAMP", "_BAD_MSG")
 
@@ -68,7 +71,12 @@ class Meanings:
                 return BatchRejected(self._words(error))
         if not told:
             return SinkUnavailable(f"{self._who}: no answer in time; what it took is unknown", untouched=untouched)
-        return SinkUnavailable("; ".join(dict.fromkeys(map(self._words, told[:1] + told[-1:]))), untouched=untouched)
+        said = "; ".join(dict.fromkeys(map(self._bare, told[:1] + told[-1:])))
+        remedy = "; check `servers` and the network" if any(each.name() in _UNREACHED for each in told) else ""
+        return SinkUnavailable(f"{self._who}: {said}{remedy}", untouched=untouched)
 
     def _words(self, error: Any) -> str:
-        return f"{self._who}: {safe_text(f'{error.name()}: {error.str()}', 200, self._secrets)}"
+        return f"{self._who}: {self._bare(error)}"
+
+    def _bare(self, error: Any) -> str:
+        return safe_text(f"{error.name()}: {_WHEN.sub('', error.str())}", 200, self._secrets)

@@ -7,7 +7,7 @@ from typing import Any
 from eventferry.sink import Batch, Part, SinkMisconfigured
 from eventferry.sink.books import BATCHES, PARTS
 from eventferry.sink.postgresql.session import Session
-from eventferry_sinks.postgres.table import Design, books_there, check_logged, columns_there, fit, quoted
+from eventferry_sinks.postgres.table import Design, books_there, check_logged, columns_there, fit, quoted, schema_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ def layout(place: Place) -> str:
     design = place.design
     check_logged(place.cursor, design, place.session.who)
     there = columns_there(place.cursor, design.schema, design.name)
-    found = fit(design, there, place.session.who, create=place.create)
+    has_schema = bool(there) or schema_there(place.cursor, design.schema)
+    found = fit(design, there, place.session.who, create=place.create, has_schema=has_schema)
     if not there:
         return f"table {design.said} is not there yet and will be made by the first delivery"
     if found.added:

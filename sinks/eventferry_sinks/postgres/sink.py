@@ -19,6 +19,7 @@ from eventferry_sinks.postgres.table import (
     columns_there,
     fit,
     quoted,
+    schema_there,
 )
 
 _LOCK = 7306004651893449075  # what makes two sinks of one database make their tables one after the other
@@ -127,7 +128,9 @@ class PostgresSink(Sink[PostgresOptions]):
         """Whether the table is there, and how it takes the columns."""
         check_logged(cursor, self._design, self._opened.who)
         there = columns_there(cursor, self._design.schema, self._design.name)
-        return bool(there), fit(self._design, there, self._opened.who, create=self.options.create)
+        has_schema = bool(there) or schema_there(cursor, self._design.schema)
+        found = fit(self._design, there, self._opened.who, create=self.options.create, has_schema=has_schema)
+        return bool(there), found
 
     def _make(self, cursor: Any) -> None:
         """Table and books as they should be, within the transaction that is open."""

@@ -85,18 +85,23 @@ class Design:
                 f" only its owner adds columns: ALTER TABLE {self.sql_name} OWNER TO {grantee}"
             ),
             "3F000": f"create the schema: CREATE SCHEMA {schema} AUTHORIZATION {grantee}",
+            "42809": f"{self.said} has to be a table, not a view; configure one in `table`",
+            "23502": (
+                "fill that column by `columns`, or allow it to be empty:"
+                f" ALTER TABLE {self.sql_name} ALTER COLUMN … DROP NOT NULL"
+            ),
             "42P10": f"`unique_event_id` needs a unique index: {self.unique_statement()}",
             "57014": "it took too long: raise `timeout`, or lower `batch.max_bytes`",
             "55P03": "somebody holds a lock on the table",
         }
 
 
-def fit(design: Design, there: Mapping[str, str], where: str, *, create: bool) -> Fit:
+def fit(design: Design, there: Mapping[str, str], where: str, *, create: bool, has_schema: bool) -> Fit:
     """Compare the table (column → type; empty: there is none) with its design. Raises SinkMisconfigured."""
     types = design.types()
     if not there:
         if not create:
-            raise no_table(f"{design.said} in {where}", design.create_statement())
+            raise _no_table(design, where, has_schema=has_schema)
         return Fit({}, tuple(design.columns), ())
     for name in there:
         twin = next((one for one in types if one != name and one.casefold() == name.casefold()), None)
@@ -118,6 +123,19 @@ def fit(design: Design, there: Mapping[str, str], where: str, *, create: bool) -
         is_fit=lambda found, wanted: found in (wanted, *_AS_GOOD.get(wanted, ())),
         event_as={each: each for each in get_args(EventType)},
     )
+
+
+def _no_table(design: Design, where: str, *, has_schema: bool) -> SinkMisconfigured:
+    place, statement = f"{design.said} in {where}", design.create_statement()
+    if has_schema:
+        return no_table(place, statement)
+    return SinkMisconfigured(f"there is no table {place}; run: CREATE SCHEMA {quoted(design.schema)}; {statement}")
+
+
+def schema_there(cursor: Any, schema: str) -> bool:
+    """Whether the schema is there."""
+    cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", [quoted(schema)])
+    return bool(cursor.fetchall()[0][0])
 
 
 def book_statements(schema: str) -> list[str]:

@@ -405,6 +405,23 @@ def test_a_resumed_sink_has_recovered_when_it_has_taken_something(tmp_path):
         assert kinds(ferry, "sink.held") == ["problem", "recovered"]
 
 
+def test_a_held_sink_is_tried_at_once_when_its_configuration_was_changed(tmp_path):
+    """Not at its next probe, which a mere restart waits for."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sinks["out"]["probe"] = "1h"
+        ferry.script().behave = raising(SinkMisconfigured("no such table"))
+        with ready(ferry).working():
+            wait_until(lambda: ferry.sink().state == "held")
+        ferry.script().behave = take
+        with ferry.restart().working() as workers:
+            assert workers["out"].wait_idle(20)
+        assert (ferry.sink().state, len(ferry.script().calls)) == ("held", 1)
+        ferry.sinks["out"]["timeout"] = "19s"
+        with ferry.restart().working():
+            wait_until(lambda: ferry.is_settled("out"))
+        assert ferry.book().delivered == 25
+
+
 def test_pausing_a_held_sink_is_told_as_what_it_is(tmp_path):
     """Nobody mended anything: the alert is over, not recovered."""
     with Ferry(tmp_path) as ferry:

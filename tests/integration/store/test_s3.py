@@ -61,7 +61,7 @@ def test_a_careless_server_is_filtered() -> None:
     [
         ({"secret_key": "SECRETWRONG"}, "SignatureDoesNotMatch; the secret does not belong to the access key"),
         ({"access_key": "AKIDWRONG"}, "InvalidAccessKeyId; the store does not know this access key"),
-        ({"endpoint": "http://127.0.0.1:1"}, "the endpoint cannot be reached; check endpoint"),
+        ({"endpoint": "http://127.0.0.1:1"}, "the endpoint http://127.0.0.1:1 cannot be reached; check endpoint"),
         ({"profile": "nobody", "access_key": None, "secret_key": None}, "there is no such profile"),
     ],
 )

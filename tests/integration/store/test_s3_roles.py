@@ -55,7 +55,7 @@ def test_a_role_is_assumed_again_before_it_expires(s3_place: FilePlace, sts: Sts
         ({"external_id": "wrong"}, "AccessDenied; the role cannot be assumed; its trust policy must name"),
         ({"role_arn": "arn:aws:iam::123456789012:role/other"}, "AccessDenied; the role cannot be assumed"),
         ({"secret_key": "SECRETWRONG"}, "the secret does not belong to the access key that is to assume the role"),
-        ({"sts_endpoint": "http://127.0.0.1:1"}, "the endpoint cannot be reached"),
+        ({"sts_endpoint": "http://127.0.0.1:1"}, "the endpoint http://127.0.0.1:1 cannot be reached"),
     ],
 )
 def test_a_role_that_is_refused_is_told_with_its_remedy(

@@ -78,7 +78,8 @@ def test_what_cannot_be_reached_is_named_once_with_a_remedy():
     delta.open()
     said = str(delta._meaning(OSError(REFUSED), reads=True))
     assert said == (
-        f"{url}: the endpoint {endpoint} cannot be reached (no connection was made); check `storage`, DNS and the network"
+        f"{url}: the endpoint {endpoint} cannot be reached (no connection was made);"
+        " check `storage`, DNS and the network"
     )
     with pytest.raises(SinkUnavailable) as caught:
         iceberg.open()

@@ -82,6 +82,12 @@ def test_urls_that_name_no_place_are_refused(url):
         place_of(url)
 
 
+def test_a_bucket_whose_name_cannot_be_is_told_so():
+    """Not that the URL names no store."""
+    with pytest.raises(ValueError, match="a bucket's name that is not valid"):
+        place_of("s3://ab/x")
+
+
 def test_credentials_in_a_url_are_not_shown():
     """They have options of their own."""
     with pytest.raises(ConfigError) as caught:

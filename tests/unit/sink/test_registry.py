@@ -44,6 +44,10 @@ class Lax(Good):
         pass
 
 
+class Needier(Good):
+    needs: ClassVar = {"no_such_library": "acme-bi[needy]", "nor_this_one": "acme-bi[needy]", "json": "json"}
+
+
 class Needy(Good):
     needs: ClassVar = {"no_such_library_of.ours": "acme-bi[needy]"}
 
@@ -117,6 +121,14 @@ def test_a_missing_client_library_names_the_command():
     problems = _problems({}, "Needy")
     assert problems[0].endswith(f"not installed here; run: {command('acme-bi[needy]')}")
     assert problems[1] == "sinks.bi.host: missing; this option has no default"
+
+
+def test_libraries_of_one_command_are_one_problem():
+    """Who runs it has both."""
+    found = _problems({"host": "h"}, "Needier")
+    installs = [each for each in found if " install " in each]
+    assert len(installs) == 1
+    assert "needs 'no_such_library' and 'nor_this_one', not installed here" in installs[0]
 
 
 def test_an_import_error_inside_a_plugin_names_the_library(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 KINDS = ("s3", "gs", "azure")
 _REMEDY = "expected s3://bucket/prefix, gs://bucket/prefix, azure://container/prefix, file:///path or /path"
-_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,221}")
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{2,221}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,11 @@ def place_of(url: str) -> Place:
         raise ValueError(f"holds credentials, which have options of their own; {_REMEDY}")
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and unquote(parts.path).startswith("/"):
         return Place("directory", "", _directory(unquote(parts.path)))
-    if parts.scheme not in KINDS or not _BUCKET.fullmatch(parts.netloc) or parts.query or parts.fragment:
+    if parts.scheme in KINDS and parts.netloc and not _BUCKET.fullmatch(parts.netloc):
+        raise ValueError(
+            "has a bucket's name that is not valid; expected 3 characters or more: letters, digits, hyphens, dots"
+        )
+    if parts.scheme not in KINDS or not parts.netloc or parts.query or parts.fragment:
         raise ValueError(f"names no store; {_REMEDY}")
     prefix = parts.path.strip("/")
     if re.search(r"[\x00-\x1f\x7f\\]|//|(^|/)\.\.?(/|$)", prefix):

@@ -45,6 +45,7 @@ class S3Bucket(NetworkBucket):
             "IllegalLocationConstraintException": _REGION,
             "301": _REGION,
             "NoRegionError": "no region is set; set region in the sink's table s3",
+            "InvalidBucketName": "the bucket's name is not valid; mend url",
             "ParamValidationError": "the bucket's name is not valid; mend url",
             "QuotaExceeded": "the store is full; raise the quota or free some space",
             "BucketAlreadyExists": "the bucket belongs to somebody else; choose another name",

@@ -28,6 +28,8 @@ _LATER = re.compile(
     r"|No such file or directory|timeout|EOF detected|unreachable",
     re.I,
 )
+_NOBODY = re.compile(r"Connection (refused|timed out)|No route|No such file or directory")
+_QUESTION = re.compile(r"\s+Is the server running[^?]*\?")  # libpq asks it after "Connection refused"
 _FORBIDDEN = re.compile(
     r"authentication (failed|method)|SCRAM|no pg_hba\.conf|no password|does not exist|not permitted to log in"
     r"|permission denied|certificate|not currently accepting connections|requires|server does not support SSL"
@@ -141,7 +143,7 @@ def _finish(pgconn: Any, seconds: float, psycopg: Any) -> str | None:
 
 
 def _meaning(said: str, server: str, params: Mapping[str, str], *, needs_password: bool) -> SinkError:
-    words = safe_text(said.strip().split("FATAL:")[-1], 240, [params.get("password", "")])
+    words = safe_text(_QUESTION.sub("", said).strip().split("FATAL:")[-1], 240, [params.get("password", "")])
     if needs_password and "password" not in params:
         return SinkMisconfigured(f"{server}: it asks for a password; set the option `password`")
     if "does not support SSL" in said:
@@ -154,4 +156,5 @@ def _meaning(said: str, server: str, params: Mapping[str, str], *, needs_passwor
         )
     if _FORBIDDEN.search(said) and not _LATER.search(said):
         return SinkMisconfigured(f"{server} refuses the user {params.get('user', '')!r}: {words}")
-    return SinkUnavailable(f"{server}: no connection: {words}", untouched=True)
+    remedy = "; check host and port in `dsn`, and whether it runs" if _NOBODY.search(said) else ""
+    return SinkUnavailable(f"{server}: no connection: {words}{remedy}", untouched=True)
