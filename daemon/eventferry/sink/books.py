@@ -111,7 +111,8 @@ class Books:
         """
         self.forget(cursor, batch)
         if others := self.strangers(cursor, batch):
-            count = "a batch of a lost ledger holds" if len(others) == 1 else f"{len(others)} batches of a lost ledger hold"
+            one = len(others) == 1
+            count = "a batch of a lost ledger holds" if one else f"{len(others)} batches of a lost ledger hold"
             raise SinkMisconfigured(
                 f"{place}: nothing was replaced, for {count} events of {batch.parts[0].key} in table {self._table},"
                 " too; fill another table through a sink of another name, or delete their rows as the README of this"
