@@ -3,8 +3,9 @@
 Two counterparts: Debian's ClickHouse, a real server that reads a body while it is sent, and chdb, today's engine
 behind the tests' HTTP front, which reads a body first and runs one statement at a time. In every round the sink
 delivers batches and curl posts the bytes that the sink posts, into the same table, one at a time and two at a time
-(`concurrency = 2`). The server has one core, its clients another one. Exit 1 where the real server's median ratio, two
-at a time, misses the promise.
+(`concurrency = 2`). The server has one core, its clients another one. curl finds its bodies made; the sink makes them
+while the server reads, but the server writes its part after the last line, and then a lone sink has nothing to do: the
+promise for one at a time is lower for that. Exit 1 where a median ratio at the real server misses its promise.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from eventferry.sink.kit import make_batch  # noqa: E402
 from eventferry.sink.registry import make_sink  # noqa: E402
 from eventferry_sinks.clickhouse import server as module  # noqa: E402
 
-PROMISE = 0.9
+PROMISES = {1: 0.8, 2: 0.9}  # batches at a time → of curl's speed
 OLD = "event_time Nullable(DateTime), event_type Nullable(String)"
 
 
@@ -152,8 +153,8 @@ def measure(side: Side, events: list[bytes], rounds: int, width: int) -> tuple[l
 
 def run(
     name: str, start: Callable[[], AbstractContextManager[ClickhouseServer]], arguments: argparse.Namespace
-) -> float:
-    """Print the figures of one counterpart; gives the ratio for plain bodies, two at a time."""
+) -> dict[int, float]:
+    """Print the figures of one counterpart; gives the ratios for plain bodies by batches at a time."""
     events = made_events(arguments.events)
     size = sum(map(len, events)) / 1e6
     found: dict[tuple[str, int], float] = {}
@@ -162,7 +163,7 @@ def run(
         for compression in ("none", "gzip") if name == "debian" else ("none", "gzip", "zstd"):
             side = Side(server, columns, rest, compression, Path(folder))
             with side.sinks[0], side.sinks[1]:
-                for width in (1, 2):
+                for width in PROMISES:
                     ours, theirs = measure(side, events, arguments.rounds, width)
                     ratios = [there / here for here, there in zip(ours, theirs, strict=True)]
                     found[compression, width] = statistics.median(ratios)
@@ -172,7 +173,7 @@ def run(
                     print(f"{said}, ratio {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f})", flush=True)
             stored = int(server.rows(f"SELECT count() FROM {side.table}")[0][0])
             assert stored == 2 * 3 * len(events) * (arguments.rounds + 1), stored  # what curl posts goes there, too
-    return found["none", 2]
+    return {width: found["none", width] for width in PROMISES}
 
 
 def main() -> int:
@@ -180,9 +181,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--events", type=int, default=50_000)
     arguments = parser.parse_args()
-    ratio = run("debian", debian_server, arguments)
+    ratios = run("debian", debian_server, arguments)
     run("chdb", chdb_server, arguments)
-    return 0 if ratio >= PROMISE else 1
+    missed = [width for width, ratio in ratios.items() if ratio < PROMISES[width]]
+    print(f"missed at {missed} at a time" if missed else "every promise is kept")
+    return bool(missed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What every sink that speaks HTTP goes through: one request, one deadline, one meaning."""
 
 import base64
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -18,7 +18,24 @@ from eventferry.sink.wire import Connect, DeadlineReached, Watchdog, WatchedAdap
 
 ANSWER_LIMIT = 64 * 1024  # bytes of an answer that are read where nobody says more; the rest is not waited for
 SUCCESS = (200, 201, 202, 204)
-Body = bytes | Iterable[bytes] | None
+Piece = bytes | memoryview
+
+
+class Parts:
+    """A body in pieces that goes out as one of known length: to put megabytes together takes as long as to send them
+    to a neighbour."""
+
+    def __init__(self, *pieces: Piece) -> None:
+        self._pieces = pieces
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pieces))
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self._pieces)
+
+
+Body = bytes | Iterable[bytes] | Parts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +118,8 @@ class HttpClient:
     ) -> Answer:
         """Send one request and return whatever was answered. Raises SinkUnavailable, SinkMisconfigured.
 
-        A body in pieces is sent as it is made (chunked): the receiver may work on it meanwhile, and can tell one that
-        broke off from one that ended.
+        A body that is made while it is sent is chunked: the receiver may work on it meanwhile, and can tell one that
+        broke off from one that ended. `Parts` have a length instead.
 
         `seconds`, where several requests share one deadline, is what is left of it.
         """
@@ -126,10 +143,11 @@ class HttpClient:
         self._session.close()
 
     def _call(self, method: str, url: str, body: Body, headers: Mapping[str, str] | None) -> Answer:
+        data: Any = body  # of Parts the stubs of requests do not know that an iterable with a length will do
         response = self._session.request(
             method,
             url,
-            data=body,
+            data=data,
             headers=dict(headers or {}),
             allow_redirects=False,
             stream=True,

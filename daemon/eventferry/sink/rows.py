@@ -13,7 +13,7 @@ import msgspec
 
 from eventferry.sink.columns import Column, Type, steps_of
 
-_CHUNK = 64 * 1024  # bytes that are decoded at once; an event of another shape slows only its neighbours down
+AT_ONCE = 128 * 1024  # bytes that are decoded at once; an event of another shape slows only its neighbours down
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _FIRST_MS, _LAST_MS = -62135596800000, 253402300799999  # years 1 to 9999
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
@@ -22,7 +22,7 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
-_ODD = (msgspec.DecodeError, AttributeError, RecursionError)
+_ODD = (msgspec.DecodeError, RecursionError)
 _NOTHING = msgspec.Raw(b"null")
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -53,39 +53,46 @@ class Extractor:
     def __init__(self, columns: Mapping[str, Column]) -> None:
         self._names = list(columns)
         self._columns = list(columns.values())
-        self._paths = list(dict.fromkeys(path for column in self._columns for path in column.path))
-        self._steps = [steps_of(path) for path in self._paths]
-        self._wanted = [[self._paths.index(path) for path in column.path] for column in self._columns]
-        self._readers = [_compile(steps) for steps in _apart(self._steps)]
+        self._steps = {path: steps_of(path) for column in self._columns for path in column.path}
+        self._decoders: list[Any] = []
+        self._getters: dict[tuple[str, ...], tuple[int, Callable[[Any], Any]]] = {}  # with the number of their decoder
+        for number, group in enumerate(_apart(list(dict.fromkeys(self._steps.values())))):
+            decoder, getters = _compile(group)
+            self._decoders.append(decoder)
+            self._getters |= {steps: (number, getter) for steps, getter in getters.items()}
 
     def extract(self, body: bytes) -> Rows:
         """The columns of the events in `body`: one JSON object a line, every line ended by a newline."""
         rows = Rows([[] for _ in self._columns])
-        for chunk in _chunks(body):
-            fetched = self._fetch(chunk)
-            for number, column in enumerate(self._columns):
-                values, misfits = self._convert(column, [fetched[path] for path in self._wanted[number]], chunk)
-                rows.values[number] += values
+        for chunk in pieces(body):
+            fetch = self._fetcher(chunk)
+            for name, column, values in zip(self._names, self._columns, rows.values, strict=True):
+                some, misfits = self._convert(column, fetch, chunk)
+                values += some
                 if misfits:
-                    rows.misfits[self._names[number]] += misfits
+                    rows.misfits[name] += misfits
         return rows
 
-    def _fetch(self, chunk: bytes) -> list[list[Any]]:
-        """For each path the decoded values of all events."""
+    def _fetcher(self, chunk: bytes) -> Callable[[str], list[Any]]:
+        """What gives the decoded values of all events for a path; few are asked for beyond a column's first."""
         try:
-            found: dict[tuple[str, ...], list[Any]] = {}
-            for decoder, getters in self._readers:
-                events = decoder.decode_lines(chunk)
-                found |= {steps: list(map(getter, events)) for steps, getter in getters.items()}
-            return [found[steps] for steps in self._steps]
+            decoded = [decoder.decode_lines(chunk) for decoder in self._decoders]
         except _ODD:  # somewhere an object is a text, or a number is out of range
             lines = chunk.split(b"\n")[:-1]  # not splitlines: a CR may stand inside a line
-            return [[_reach(line, steps) for line in lines] for steps in self._steps]
+            return lambda path: [_reach(line, self._steps[path]) for line in lines]
 
-    def _convert(self, column: Column, found: Sequence[list[Any]], chunk: bytes) -> tuple[list[Any], int]:
-        values = _fast(column.type, found[0])
-        if values is not None and (len(found) == 1 or None not in values):
+        def fetch(path: str) -> list[Any]:
+            number, getter = self._getters[self._steps[path]]
+            return list(map(getter, decoded[number]))
+
+        return fetch
+
+    def _convert(self, column: Column, fetch: Callable[[str], list[Any]], chunk: bytes) -> tuple[list[Any], int]:
+        first = fetch(column.path[0])
+        values = _fast(column.type, first)
+        if values is not None and (len(column.path) == 1 or None not in values):
             return values, 0
+        found = [first, *map(fetch, column.path[1:])]
         convert = _CONVERT[column.type]
         lines: list[bytes] = []
         out: list[Any] = []
@@ -95,7 +102,7 @@ class Extractor:
             for path, candidate in zip(column.path, candidates, strict=True):
                 if isinstance(candidate, float | dict | list) and column.type in ("text", "json"):
                     lines = lines or chunk.split(b"\n")
-                    taken: Any = _raw(lines[number], steps_of(path)).decode()
+                    taken: Any = _raw(lines[number], self._steps[path]).decode()
                 else:
                     taken = convert(candidate)
                 if taken is MISFIT:
@@ -109,10 +116,11 @@ class Extractor:
         return out, misfits
 
 
-def _chunks(body: bytes) -> Iterator[bytes]:
+def pieces(body: bytes, size: int = AT_ONCE) -> Iterator[bytes]:
+    """`body` in pieces of about `size` bytes, each ending with an event."""
     start = 0
     while start < len(body):
-        end = body.find(b"\n", min(start + _CHUNK, len(body)) - 1) + 1 or len(body)
+        end = body.find(b"\n", min(start + size, len(body)) - 1) + 1 or len(body)
         yield body[start:end] if start or end < len(body) else body
         start = end
 

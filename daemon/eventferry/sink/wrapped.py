@@ -11,7 +11,7 @@ import msgspec
 from isal import isal_zlib
 
 from eventferry.sink.columns import BATCH_ID, EVENT, Column, Type
-from eventferry.sink.rows import Extractor, Rows
+from eventferry.sink.rows import Extractor, Rows, pieces
 from eventferry.sink.tables import values_in
 
 _GZIP = 31  # window bits which ask zlib for a gzip header; its time is 0, so equal events stay equal bytes
@@ -54,7 +54,7 @@ def pack(
     packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
     packed: list[bytes] = []
     misfits: Counter[str] = Counter()
-    for some in pieces(body):
+    for some in pieces(body, _AT_ONCE):
         rows = extractor.extract(some)
         misfits += rows.misfits
         adjust(rows)
@@ -66,18 +66,9 @@ def pack(
 def count_values(body: bytes, columns: Mapping[str, Column]) -> Counter[str]:
     """How many values the events have for each of `columns`: what is lost where these columns are left out."""
     extractor, found = Extractor(columns), Counter[str]()
-    for some in pieces(body) if columns else ():
+    for some in pieces(body, _AT_ONCE) if columns else ():
         found += values_in(extractor.extract(some), columns, columns)
     return +found
-
-
-def pieces(body: bytes, size: int = _AT_ONCE) -> Iterator[bytes]:
-    """`body` in pieces of about `size` bytes, each ending with an event."""
-    start = 0
-    while start < len(body):
-        end = body.find(b"\n", min(start + size, len(body)) - 1) + 1 or len(body)
-        yield body[start:end]
-        start = end
 
 
 def _members(name: str, type: Type, values: list[Any]) -> Iterator[bytes]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from eventferry.sink import Batch
 from eventferry.sink.columns import BATCH_ID, EVENT, Column
-from eventferry.sink.rows import Extractor
-from eventferry.sink.wrapped import pieces, timestamp_text
+from eventferry.sink.rows import Extractor, pieces
+from eventferry.sink.wrapped import timestamp_text
 from eventferry_sinks.bigquery.table import spell_out
 
 _AT_ONCE = 500  # events in a request, as Google recommends

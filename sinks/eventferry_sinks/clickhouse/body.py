@@ -10,13 +10,11 @@ import msgspec
 
 from eventferry.sink import Batch, BatchRejected
 from eventferry.sink.columns import BATCH_ID, EVENT, Column
-from eventferry.sink.rows import Extractor
-from eventferry.sink.wrapped import pieces
+from eventferry.sink.rows import Extractor, pieces
 
-_AT_ONCE = 256 * 1024  # bytes of events that become one piece
 _EPOCH = dt.datetime(1970, 1, 1)
 _SECOND = 1_000_000  # in the microseconds of an Extractor
-_THOUSANDTHS = tuple(f".{number:03d}Z" for number in range(1000))  # most times are milliseconds
+_THOUSANDTHS = {number * 1000: f".{number:03d}Z" for number in range(1000)}  # most times are milliseconds
 
 Count = Callable[[str, str, int], None]
 
@@ -26,10 +24,14 @@ class Writer:
 
     def __init__(self, columns: Mapping[str, Column], written: Mapping[str, str], count: Count) -> None:
         self._names = list(columns)
-        self._columns = columns
         self._written = written
         self._count = count
         self._extractor = Extractor(columns)
+        self._moments = {
+            name: Moments(type)
+            for name, type in written.items()
+            if name in columns and columns[name].type == "timestamp"
+        }
         self._encoder = msgspec.json.Encoder()
         places = [(f"f{number}", name) for number, name in enumerate([*written, BATCH_ID, EVENT])]
         # What has no value is left out of its line, and gets the column's own default, which is NULL by default.
@@ -38,11 +40,11 @@ class Writer:
         )
 
     def lines(self, batch: Batch) -> Iterator[bytes]:
-        """The lines of a batch in pieces of some hundred KiB. Counts what did not fit and what was left out."""
-        for some in pieces(batch.body, _AT_ONCE):
+        """The lines of a batch in pieces of about 150 KiB. Counts what did not fit and what was left out."""
+        for some in pieces(batch.body):
             values = self._values(some)
             try:
-                events = some[:-1].decode().split("\n")
+                events = some.decode().split("\n")[:-1]
             except UnicodeDecodeError:
                 raise BatchRejected("an event is not UTF-8") from None
             # The event is a string: as an object the server would parse it, and forget how it was written.
@@ -55,8 +57,8 @@ class Writer:
         for name, values in zip(self._names, rows.values, strict=True):
             if name not in self._written:
                 self._note("values.discarded", name, sum(value is not None for value in values))
-            elif self._columns[name].type == "timestamp":
-                kept[name], beyond = moments(values, self._written[name])
+            elif name in self._moments:
+                kept[name], beyond = self._moments[name].texts(values)
                 misfits[name] += beyond
             else:
                 kept[name] = values
@@ -69,40 +71,46 @@ class Writer:
             self._count(what, of, number)
 
 
-def moments(values: Sequence[int | None], type: str) -> tuple[list[str | None], int]:
-    """Epoch microseconds as texts that mean the same in every time zone, and how many lie beyond what `type` holds."""
-    least, most = span(type)
-    whole = not type.startswith("DateTime64")
-    end = "Z" if whole else ""
-    seconds: dict[int, str] = {}  # events of one batch share most of them
-    texts: list[str | None] = []
-    beyond = 0
-    for value in values:
-        if value is None or not least <= value < most:
-            beyond += value is not None
-            texts.append(None)
-            continue
-        second, rest = divmod(value, _SECOND)
-        text = seconds.get(second)
-        if text is None:
-            text = seconds[second] = (_EPOCH + dt.timedelta(seconds=second)).isoformat(" ", "seconds") + end
-        if whole:
-            texts.append(text)
-        elif rest % 1000:
-            texts.append(f"{text}.{rest:06d}Z")
+class Moments(dict[int, str | None]):
+    """Writes epoch microseconds for a column of `type` as texts that mean the same in every time zone.
+
+    Each second's text is kept, since the events of a batch share most of them: None beyond what the type holds.
+    """
+
+    def __init__(self, type: str) -> None:
+        self._least, self._most = span(type)
+        self._whole = not type.startswith("DateTime64")
+
+    def __missing__(self, second: int) -> str | None:
+        text = None
+        if self._least <= second < self._most:
+            text = (_EPOCH + dt.timedelta(seconds=second)).isoformat(" ", "seconds") + ("Z" if self._whole else "")
+        self[second] = text
+        return text
+
+    def texts(self, values: Sequence[int | None]) -> tuple[list[str | None], int]:
+        """The texts of some moments, and how many of them lie beyond what the type holds."""
+        if self._whole:
+            texts = [value if value is None else self[value // _SECOND] for value in values]
         else:
-            texts.append(text + _THOUSANDTHS[rest // 1000])
-    return texts, beyond
+            texts = [
+                (text := self[value // _SECOND])
+                and text + (_THOUSANDTHS.get(value % _SECOND) or f".{value % _SECOND:06d}Z")
+                if value is not None
+                else None
+                for value in values
+            ]
+        return texts, texts.count(None) - values.count(None)
 
 
 def span(type: str) -> tuple[int, int]:
-    """The first moment that a type of ClickHouse holds and the first one beyond it, in epoch microseconds."""
+    """The first second that a type of ClickHouse holds and the first one beyond it, from the epoch."""
     if not type.startswith("DateTime64"):
-        return 0, 2**32 * _SECOND
+        return 0, 2**32
     scale = re.match(r"DateTime64\((\d)", type)
     last = dt.datetime(2262, 1, 1) if scale and int(scale[1]) > 8 else dt.datetime(2300, 1, 1)
-    return _microseconds(dt.datetime(1900, 1, 1)), _microseconds(last)
+    return _seconds(dt.datetime(1900, 1, 1)), _seconds(last)
 
 
-def _microseconds(moment: dt.datetime) -> int:
-    return (moment - _EPOCH) // dt.timedelta(microseconds=1)
+def _seconds(moment: dt.datetime) -> int:
+    return (moment - _EPOCH) // dt.timedelta(seconds=1)

@@ -5,6 +5,8 @@ import binascii
 import hmac
 from collections.abc import Iterable
 
+from eventferry.sink.http import Piece
+
 PREFIX = "whsec_"
 _LEAST, _MOST = 24, 64  # bytes of a secret
 
@@ -23,11 +25,16 @@ def check_secret(secret: str) -> str:
     return secret
 
 
-def sign(secrets: Iterable[str], identity: str, seconds: int, body: bytes) -> str:
+def sign(secrets: Iterable[str], identity: str, seconds: int, body: Iterable[Piece]) -> str:
     """The value of the signature's header: one signature for each secret, so that a secret can be exchanged."""
-    signed = f"{identity}.{seconds}.".encode() + body
-    digests = (hmac.digest(_key(secret), signed, "sha256") for secret in secrets)
-    return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
+    return " ".join("v1," + _signature(_key(secret), f"{identity}.{seconds}.".encode(), body) for secret in secrets)
+
+
+def _signature(key: bytes, head: bytes, body: Iterable[Piece]) -> str:
+    digest = hmac.new(key, head, "sha256")
+    for piece in body:
+        digest.update(piece)
+    return base64.b64encode(digest.digest()).decode()
 
 
 def _key(secret: str) -> bytes:

@@ -16,7 +16,7 @@ from eventferry.sink import (
     SinkMisconfigured,
     SinkUnavailable,
 )
-from eventferry.sink.http import HttpClient
+from eventferry.sink.http import HttpClient, Parts
 from eventferry.sink.identity import event_ids
 from eventferry.sink.safe import safe_url
 from eventferry.sink.timing import Deadline, unix_seconds
@@ -44,7 +44,7 @@ class HttpSink(Sink[HttpOptions]):
 
     _client: HttpClient | None = None
     _envelope: Envelope | None = None
-    _last = b""
+    _last: Parts | None = None
 
     def open(self) -> None:
         options = self.options
@@ -78,7 +78,7 @@ class HttpSink(Sink[HttpOptions]):
         yield f"{safe_url(url)} answers{secured}; what it says to events is known after the first batch"
 
     def close(self) -> None:
-        client, self._client, self._last = self._client, None, b""
+        client, self._client, self._last = self._client, None, None
         if client is not None:
             client.close()
 
@@ -87,15 +87,16 @@ class HttpSink(Sink[HttpOptions]):
             raise RuntimeError("used before open")
         return self._client
 
-    def _body(self, batch: Batch) -> bytes:
+    def _body(self, batch: Batch) -> Parts:
         if self._envelope is not None:
             return self._envelope.fill(batch)
-        return as_array(batch.body) if self.options.format == "array" else batch.body
+        return as_array(batch.body) if self.options.format == "array" else Parts(batch.body)
 
-    def _send(self, body: bytes, key: str, seconds: float, more: dict[str, str]) -> None:
+    def _send(self, body: Parts, key: str, seconds: float, more: dict[str, str]) -> None:
         options = self.options
         if options.compression == "gzip":
-            body = isal_zlib.compress(body, 1, _GZIP)
+            packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
+            body = Parts(*map(packer.compress, body), packer.flush())
         headers = {options.idempotency_header: key, **more}
         if options.sign:
             now, prefix = unix_seconds(), options.signature_prefix
@@ -117,7 +118,7 @@ class HttpSink(Sink[HttpOptions]):
             if not deadline.left:
                 raise self._too_many(batch, position)
             try:
-                self._send(line, key, deadline.left, {BATCH_HEADER: batch.id})
+                self._send(Parts(line), key, deadline.left, {BATCH_HEADER: batch.id})
             except (BatchRejected, BatchTooLarge) as error:
                 if batch.events == 1:
                     raise

@@ -2,28 +2,34 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from eventferry.sink import Batch
+from eventferry.sink.http import Parts, Piece
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')  # in JSON nothing else may hold a quote
 _PLACE = re.compile(r'"%([a-z_]+)%"')
 
 
-def as_array(body: bytes) -> bytes:
+def as_array(body: bytes) -> Parts:
     """The events as one JSON array."""
     # Every newline of a body ends an event: inside JSON strings they are escaped.
-    return b"".join((b"[", memoryview(body.replace(b"\n", b","))[:-1], b"]"))  # two copies of the body, not four
+    return Parts(b"[", memoryview(body.replace(b"\n", b","))[:-1], b"]")
 
 
-_VALUES: dict[str, Callable[[Batch], bytes]] = {
+_VALUES: dict[str, Callable[[Batch], Iterable[Piece]]] = {
     "events": lambda batch: as_array(batch.body),
-    "batch_id": lambda batch: json.dumps(batch.id).encode(),
-    "count": lambda batch: str(batch.events).encode(),
-    "sink": lambda batch: json.dumps(batch.sink).encode(),
-    "time_min": lambda batch: json.dumps(batch.time_min).encode(),
-    "time_max": lambda batch: json.dumps(batch.time_max).encode(),
+    "batch_id": lambda batch: _json(batch.id),
+    "count": lambda batch: _json(batch.events),
+    "sink": lambda batch: _json(batch.sink),
+    "time_min": lambda batch: _json(batch.time_min),
+    "time_max": lambda batch: _json(batch.time_max),
 }
+
+
+def _json(value: object) -> list[bytes]:
+    return [json.dumps(value).encode()]
 
 
 class Envelope:
@@ -46,9 +52,10 @@ class Envelope:
         if names.count("events") != 1:
             raise ValueError(f'holds "%events%" {names.count("events")} times; expected it once, as in {EXAMPLE}')
 
-    def fill(self, batch: Batch) -> bytes:
+    def fill(self, batch: Batch) -> Parts:
         """The template with the batch's values in it."""
-        return b"".join(_VALUES[piece](batch) if isinstance(piece, str) else piece for piece in self._pieces)
+        filled = (_VALUES[piece](batch) if isinstance(piece, str) else [piece] for piece in self._pieces)
+        return Parts(*chain.from_iterable(filled))
 
 
 EXAMPLE = '{"batch": "%batch_id%", "events": "%events%"}'

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from eventferry.sink import BatchRejected, SinkError
 from eventferry.sink.columns import Column
 from eventferry.sink.objects import Bucket
-from eventferry.sink.rows import Rows
-from eventferry.sink.wrapped import pack, pieces
+from eventferry.sink.rows import Rows, pieces
+from eventferry.sink.wrapped import pack
 
 FILE_BYTES = 8 * 1024 * 1024  # of events in one file: every slice of a cluster loads one at a time
 LONGEST_ROW = 4_000_000  # bytes; COPY takes no longer one

@@ -9,7 +9,7 @@ from tests.contract.receiver import receiving
 from eventferry.sink import BatchRejected, BatchTooLarge, Guarantee, SinkMisconfigured, SinkUnavailable
 from eventferry.sink.kit import make_batch, sample_events
 from eventferry.sink.registry import make_sink
-from eventferry_sinks.clickhouse.body import moments, span
+from eventferry_sinks.clickhouse.body import Moments, span
 from eventferry_sinks.clickhouse.meanings import code_in, meaning
 from eventferry_sinks.clickhouse.options import ClickhouseOptions
 from eventferry_sinks.clickhouse.table import Abilities, bare, create_statement, takes
@@ -194,20 +194,24 @@ def test_an_insert_is_one_block_under_one_token():
 def test_a_moment_means_the_same_in_every_zone():
     """Texts end with Z; microseconds are kept; what a type cannot hold is NULL and counted."""
     noon = int(dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC).timestamp()) * 1_000_000
-    values = [noon, noon + 123_000, noon + 1, None, -1, span("DateTime64(6)")[0] - 1, span("DateTime64(6)")[1]]
-    assert moments(values, "DateTime64(6, 'UTC')") == (
+    first, beyond = (second * 1_000_000 for second in span("DateTime64(6)"))
+    values = [noon, noon + 123_000, noon + 1, None, -1, first, first - 1, beyond, noon + 5_000]
+    assert Moments("DateTime64(6, 'UTC')").texts(values) == (
         [
             "2024-05-01 12:00:00.000Z",
             "2024-05-01 12:00:00.123Z",
             "2024-05-01 12:00:00.000001Z",
             None,
             "1969-12-31 23:59:59.999999Z",
+            "1900-01-01 00:00:00.000Z",
             None,
             None,
+            "2024-05-01 12:00:00.005Z",
         ],
         2,
     )
-    assert moments([noon + 999_999, -1, 2**32 * 1_000_000], "DateTime") == (["2024-05-01 12:00:00Z", None, None], 2)
+    whole = [noon + 999_999, -1, 2**32 * 1_000_000, 2**32 * 1_000_000 - 1]
+    assert Moments("DateTime").texts(whole) == (["2024-05-01 12:00:00Z", None, None, "2106-02-07 06:28:15Z"], 2)
     assert span("DateTime64(9)")[1] < span("DateTime64(6)")[1]
 
 
