@@ -15,7 +15,6 @@ from eventferry.sink.rows import Extractor, Rows, pieces
 from eventferry.sink.tables import values_in
 
 _GZIP = 31  # window bits which ask zlib for a gzip header; its time is 0, so equal events stay equal bytes
-_AT_ONCE = 1024 * 1024  # bytes of events whose values are in memory at the same time
 _EPOCH = dt.datetime(1970, 1, 1)
 _encoder = msgspec.json.Encoder()
 
@@ -54,7 +53,7 @@ def pack(
     packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
     packed: list[bytes] = []
     misfits: Counter[str] = Counter()
-    for some in pieces(body, _AT_ONCE):
+    for some in pieces(body):
         rows = extractor.extract(some)
         misfits += rows.misfits
         adjust(rows)
@@ -66,7 +65,7 @@ def pack(
 def count_values(body: bytes, columns: Mapping[str, Column]) -> Counter[str]:
     """How many values the events have for each of `columns`: what is lost where these columns are left out."""
     extractor, found = Extractor(columns), Counter[str]()
-    for some in pieces(body, _AT_ONCE) if columns else ():
+    for some in pieces(body) if columns else ():
         found += values_in(extractor.extract(some), columns, columns)
     return +found
 

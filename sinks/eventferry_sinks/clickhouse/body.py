@@ -40,7 +40,7 @@ class Writer:
         )
 
     def lines(self, batch: Batch) -> Iterator[bytes]:
-        """The lines of a batch in pieces of about 150 KiB. Counts what did not fit and what was left out."""
+        """The lines of a batch in pieces of some hundred KiB. Counts what did not fit and what was left out."""
         for some in pieces(batch.body):
             values = self._values(some)
             try:
