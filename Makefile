@@ -96,6 +96,10 @@ bench-sinks: .venv/installed ## measure postgres, object_store, clickhouse and h
 	.venv/bin/python bench/http_sink.py $(ARGS)
 	$(if $(ARGS),,.venv/bin/python bench/clickhouse.py)
 
+.PHONY: bench-far
+bench-far: .venv/installed ## measure a store 50 ms away, and the memory that its client takes
+	.venv/bin/python bench/far_store.py $(ARGS)
+
 .PHONY: bench-exports
 bench-exports: .venv/installed ## measure a million events exported, counted by DuckDB, and served
 	.venv/bin/python bench/exports.py

@@ -1,6 +1,7 @@
 """The product itself, timed from inside: python bench/product.py SRC WORK [--processes N] [--deliver].
 
-Indexes a store into a fresh ledger in WORK and, with --deliver, sends all to a `file` sink; start-up is left out.
+Indexes a store into a fresh ledger in WORK and, with --deliver, sends all to a `file` sink; start-up is left out. SRC
+may be a .toml file with what a [[sources]] table says in place of a directory.
 """
 
 import argparse
@@ -12,20 +13,21 @@ from pathlib import Path
 
 
 def config_of(source: Path, work: Path, processes: int) -> str:
-    """A configuration with a directory source and a file sink."""
+    """A configuration with one source and a file sink."""
+    table = source.read_text() if source.suffix == ".toml" else f'url = "{source.absolute()}"'
     return f"""
 state_dir = "{work / "state"}"
 [execution]
 processes = {processes}
-[[sources]]
-name = "events"
-url = "{source.absolute()}"
-settle = "0s"
-max_files = 100000
 [[sinks]]
 name = "files"
 type = "file"
 path = "{work / "out"}"
+[[sources]]
+name = "events"
+settle = "0s"
+max_files = 100000
+{table}
 """
 
 

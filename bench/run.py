@@ -127,9 +127,9 @@ def growth(small: Path, large: Path, work: Path) -> float:
     return ten / one
 
 
-def peak_memory(source: Path, work: Path) -> float:
-    """Largest PSS of the whole process tree, MB, while everything is indexed and delivered by two processes."""
-    command = [sys.executable, HERE / "product.py", source, work, "--processes", "2", "--deliver"]
+def peak_memory(source: Path, work: Path, processes: int = 2) -> float:
+    """Largest PSS of the whole process tree, MB, while everything is indexed and delivered."""
+    command = [sys.executable, HERE / "product.py", source, work, "--processes", str(processes), "--deliver"]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak = 0
     done = threading.Event()

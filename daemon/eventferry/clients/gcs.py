@@ -81,10 +81,10 @@ def connect(options: GcsOptions) -> Any:
 def require_gcs() -> Any:
     """google.cloud.storage. Raises ConfigError that names the command which installs it."""
     try:
-        from google.cloud import storage
+        import google.cloud.storage
     except ImportError as error:
         raise ConfigError(f"gcs stores need google-cloud-storage: {installing.command('eventferry[gcs]')}") from error
-    return storage
+    return google.cloud.storage
 
 
 def _credentials(options: GcsOptions) -> tuple[Any, str | None]:

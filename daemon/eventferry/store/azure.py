@@ -11,6 +11,7 @@ from eventferry.errors import ObjectChanged, ObjectGone, StoreError
 from eventferry.store import remote
 from eventferry.store.base import StoreObject
 from eventferry.store.remote import Place, RemoteReader, explained, is_wanted, prove
+from eventferry.store.transports import transport
 
 
 class AzureStore:
@@ -45,12 +46,10 @@ class AzureStore:
 
     def open(self, key: str, version: str) -> RemoteReader:
         """The object at `key`; every request for its bytes is pinned to the ETag."""
-        import smart_open.azure
-
         place, name = self._place.name(key), self._place.prefix + key
         pinned: Any = _PinnedBlob(self._container().get_blob_client(name), version, place)
         with explained(explain, f"reading {place}"):
-            source = smart_open.azure.open(
+            source = transport("azure").open(
                 self._place.bucket, name, "rb", client=pinned, buffer_size=remote.RANGE_BYTES
             )
         return RemoteReader(source, pinned.size, place, explain)

@@ -11,6 +11,7 @@ from eventferry.errors import ObjectChanged, ObjectGone, StoreError
 from eventferry.store import remote
 from eventferry.store.base import StoreObject
 from eventferry.store.remote import Place, RemoteReader, explained, is_wanted, prove
+from eventferry.store.transports import transport
 
 _FIELDS = "items(name,generation,size,timeCreated,crc32c),nextPageToken"
 
@@ -56,12 +57,10 @@ class GcsStore:
 
     def open(self, key: str, version: str) -> RemoteReader:
         """The object at `key`; every request for its bytes is pinned to the generation."""
-        import smart_open.gcs
-
         place = self._place.name(key)
         pinned: Any = _Pinned(self._bucket(), self._place.prefix + key, version, self._options, place)
         with explained(explain, f"reading {place}"):
-            source = smart_open.gcs.open(self._place.bucket, self._place.prefix + key, "rb", client=pinned)
+            source = transport("gcs").open(self._place.bucket, self._place.prefix + key, "rb", client=pinned)
         return RemoteReader(source, pinned.size, place, explain)
 
     def check(self) -> tuple[str, ...]:

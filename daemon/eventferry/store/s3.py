@@ -10,6 +10,7 @@ from eventferry.errors import ObjectChanged, ObjectGone
 from eventferry.store import remote
 from eventferry.store.base import StoreObject
 from eventferry.store.remote import Place, RemoteReader, explained, is_wanted, prove
+from eventferry.store.transports import transport
 
 
 class S3Store:
@@ -52,13 +53,11 @@ class S3Store:
 
     def open(self, key: str, version: str) -> RemoteReader:
         """The object at `key`; every request for its bytes is pinned to `version`."""
-        import smart_open.s3
-
         etag, _, size = version.rpartition("-")
         pinned: Any = _PinnedClient(self._client(), etag, int(size), self._paying)
         # By bucket and key, not by URL: the URL form takes `?versionId=` and line ends in keys for its own.
         with explained(explain, f"reading {self._place.name(key)}"):
-            source = smart_open.s3.open(self._place.bucket, self._place.prefix + key, "rb", client=pinned)
+            source = transport("s3").open(self._place.bucket, self._place.prefix + key, "rb", client=pinned)
         return RemoteReader(source, int(size), self._place.name(key), explain)
 
     def check(self) -> tuple[str, ...]:
