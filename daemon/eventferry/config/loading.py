@@ -23,6 +23,7 @@ _LARGEST = 1024 * 1024
 _SECRET_SETTINGS = frozenset(
     {"redact_salt", "access_key", "secret_key", "session_token", "account_key", "sas_token", "connection_string"}
 )
+_TRUST = ("s3", "external_id")  # what a role's trust policy asks for; elsewhere an option of that name is no secret
 
 Make = Callable[[str, str, Mapping[str, Any]], object]  # type, name, options; raises ConfigError
 
@@ -158,6 +159,8 @@ def _is_own_key(path: KeyPath) -> bool:
 
 
 def _is_secret_key(path: KeyPath, own: bool) -> bool:
+    if path[-2:] == _TRUST and "redact" not in path:
+        return True
     if own:
         is_hook = path == ("alerts", "ping_url") or (path[0] == "exports" and path[-1] == "webhook")
         return is_hook or (path[-1] in _SECRET_SETTINGS and "redact" not in path)

@@ -69,7 +69,7 @@ class S3Options(Table):
     session_token: OptionalText = Field(default=None, repr=False)
     profile: OptionalText = None
     role_arn: OptionalText = None
-    external_id: OptionalText = None
+    external_id: OptionalText = Field(default=None, repr=False)
     role_session: OptionalText = None
     sts_endpoint: OptionalText = None
     requester_pays: Flag = False

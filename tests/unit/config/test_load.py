@@ -216,11 +216,21 @@ azure = {{account_url = "https://a.blob.core.windows.net", sas_token = "sig=lite
 name = "d"
 url = "gs://bucket/x"
 gcs = {{credentials_file = "/etc/gcs.json"}}
+[[sources]]
+name = "e"
+url = "s3://bucket/x"
+s3 = {{role_arn = "arn:aws:iam::1:role/r", external_id = "literal-trust"}}
+[[sinks]]
+name = "lake"
+type = "object_store"
+url = "s3://bucket/x"
+s3 = {{role_arn = "arn:aws:iam::1:role/r", external_id = "literal-trust-of-a-sink"}}
 [[sinks]]
 name = "k"
 type = "http"
 url = "https://x/${{env:TOKEN}}"
 headers = {{X-Any = "literal-header"}}
+external_id = "visitor.id"
 redact = {{"user.token" = "hash"}}
 redact_salt = "literal-salt"
 """
@@ -241,6 +251,8 @@ redact_salt = "literal-salt"
         "literal-header",
         "literal-account",
         "literal-token",
+        "literal-trust",
+        "literal-trust-of-a-sink",
         "from-a-file",
         "from-the-environment",
     ):
@@ -249,10 +261,11 @@ redact_salt = "literal-salt"
         )
         assert value not in redactor.redact(f"x {full} x")
     assert "production" in config.show()
+    assert 'external_id = "visitor.id"' in config.show()  # anybody's option of that name; the one of a role is in s3
     assert redactor.redact("production hash") == "production hash"
     assert config.sources[0].store_spec()[1] == {"access_key": "literal-id", "secret_key": "from-a-file"}
-    assert config.sinks[0].options["url"] == "https://x/from-the-environment"
-    assert config.sinks[0].transform().salt == b"literal-salt"
+    assert config.sinks[1].options["url"] == "https://x/from-the-environment"
+    assert config.sinks[1].transform().salt == b"literal-salt"
 
 
 def test_secrets_in_literal_urls_are_hidden() -> None:
