@@ -21,6 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # What the configuration takes where it is silent; memory is measured with two, as promised.
 PROCESSES = max(1, len(os.sched_getaffinity(0)) // 2)
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,16 @@ def figure(name: str, values: list[float], promise: str, keeps: Callable[[float]
     found = Figure(name, middle, min(values), max(values), promise, keeps(middle))
     print(found.row(), flush=True)
     return found
+
+
+def at_least(name: str, values: list[float], least: float, places: int) -> Figure:
+    """A promise that the median keeps from `least` on, which is told with so many decimal places."""
+    return figure(name, values, f"≥ {least:.{places}f}", lambda value: value >= least)
+
+
+def at_most(name: str, values: list[float], most: int) -> Figure:
+    """A promise that the median keeps up to `most`."""
+    return figure(name, values, f"≤ {most}", lambda value: value <= most)
 
 
 def clear(work: Path) -> None:
@@ -172,62 +183,59 @@ def pss(pid: int) -> int:
     return 0
 
 
-def measure_all(data: Path, short: bool) -> list[Figure]:
-    """Every promise in turn."""
-    count, mb, work = (5, 100, data / "work") if short else (5, 500, data / "work")
-    pinpoint, flat = (generate(data, profile, mb) for profile in ("pinpoint", "flat"))
-    # A short run amortises its fixed costs less: it guards against a collapse, the promise is the full run's.
-    slack = 0.35 if short else 1.0
-    print("| what | median | range | promise | kept |\n|---|---|---|---|---|", flush=True)
-    found = [
-        figure(
+def measure_speed(pinpoint: Path, flat: Path, work: Path, slack: float) -> list[Figure]:
+    """Against decompression alone, a naive script and `split`; of each promise a share of `slack` is to be kept."""
+    return [
+        at_least(
             "indexing ÷ decompression alone, one core, 1.4 KB nested events",
-            rounds(count, lambda: index_share(pinpoint, work)),
-            f"≥ {0.25 * slack:.2f}",
-            lambda value: value >= 0.25 * slack,
+            rounds(ROUNDS, lambda: index_share(pinpoint, work)),
+            0.25 * slack,
+            places=2,
         ),
-        figure(
+        at_least(
             "indexing ÷ decompression alone, one core, 400 B flat events",
-            rounds(count, lambda: index_share(flat, work)),
-            f"≥ {0.29 * slack:.2f}",
-            lambda value: value >= 0.29 * slack,
+            rounds(ROUNDS, lambda: index_share(flat, work)),
+            0.29 * slack,
+            places=2,
         ),
-        figure(
+        at_least(
             "naive script ÷ files to files, nested",
-            rounds(count, lambda: times_naive(pinpoint, work)),
-            f"≥ {4 * slack:.1f}",
-            lambda value: value >= 4 * slack,
+            rounds(ROUNDS, lambda: times_naive(pinpoint, work)),
+            4 * slack,
+            places=1,
         ),
-        figure(
+        at_least(
             "naive script ÷ files to files, flat",
-            rounds(count, lambda: times_naive(flat, work)),
-            f"≥ {4 * slack:.1f}",
-            lambda value: value >= 4 * slack,
+            rounds(ROUNDS, lambda: times_naive(flat, work)),
+            4 * slack,
+            places=1,
         ),
         figure(
             "zcat | split (checks nothing) ÷ files to files, nested",
-            rounds(count, lambda: times_split(pinpoint, work)),
+            rounds(ROUNDS, lambda: times_split(pinpoint, work)),
             "no promise",
             lambda _: True,
         ),
     ]
-    files = 200 if short else 1000
+
+
+def measure_all(data: Path, short: bool) -> list[Figure]:
+    """Every promise in turn: speed, growth, memory."""
+    mb, files, big_mb = (100, 200, 100) if short else (500, 1000, 1000)
+    work = data / "work"
+    pinpoint, flat = (generate(data, profile, mb) for profile in ("pinpoint", "flat"))
+    print("| what | median | range | promise | kept |\n|---|---|---|---|---|", flush=True)
+    # A short run amortises its fixed costs less: it guards against a collapse, the promise is the full run's.
+    found = measure_speed(pinpoint, flat, work, slack=0.35 if short else 1.0)
+
     small = generate(data, "tiny", files * 0.0731, f"tiny-{files}")
     large = generate(data, "tiny", files * 0.731, f"tiny-{files * 10}")
-    found.append(
-        figure(
-            f"ten times {files} files ÷ {files} files",
-            rounds(3 if short else 5, lambda: growth(small, large, work)),
-            "≤ 11",
-            lambda value: value <= 11,
-        )
-    )
-    big = one_file(data, pinpoint, 100 if short else 1000)
-    for name, source in (
-        (f"memory, {big.name[4:]} MB in one file, MB", big),
-        (f"memory, {files * 10} tiny files, MB", large),
-    ):
-        found.append(figure(name, [peak_memory(source, work)], "≤ 200", lambda value: value <= 200))
+    ratios = rounds(3 if short else ROUNDS, lambda: growth(small, large, work))
+    found.append(at_most(f"ten times {files} files ÷ {files} files", ratios, 11))
+
+    big = one_file(data, pinpoint, big_mb)
+    found.append(at_most(f"memory, {big_mb} MB in one file, MB", [peak_memory(big, work)], 200))
+    found.append(at_most(f"memory, {files * 10} tiny files, MB", [peak_memory(large, work)], 200))
     return found
 
 

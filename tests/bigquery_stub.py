@@ -48,6 +48,7 @@ class Stub:
     granted: set[str] = field(default_factory=lambda: {"bigquery.tables.get", "bigquery.tables.updateData"})
     tokens: set[str] | None = None  # bearer tokens that are taken; None: whoever comes
     refusal: Refusal | None = None  # of whatever writes
+    hidden: bool = False  # jobs that are absent, or of somebody else, may not be asked for
     failure: dict[str, str] | None = None  # the errorResult with which every load job ends
     poison: bytes | None = None  # an event that is too much for the table
     looks: int = 0  # how often a new job is seen running before it is done
@@ -98,6 +99,9 @@ class Stub:
 
     def get_job(self, job_id: str, location: str) -> dict[str, Any]:
         job = self.jobs.get(job_id)
+        if job is None and self.hidden:
+            message = f"Access Denied: Job acme:{location}.{job_id}: no bigquery.jobs.get, or it may not exist"
+            raise Refusal(403, "accessDenied", message)
         if job is None or location != self.location:
             raise Refusal(404, "notFound", f"Not found: Job acme:{location}.{job_id}")
         if job["looks"] > 0:

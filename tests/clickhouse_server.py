@@ -1,7 +1,6 @@
 """Starts what stands for ClickHouse: chdb behind tests/chdb_front.py, and the old server that Debian brings."""
 
 import json
-import socket
 import tempfile
 import urllib.error
 import urllib.request
@@ -12,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.servers import find_program, missing, running
+from tests.servers import find_program, free_ports, missing, running
 
 ROOT = Path(__file__).parent.parent
 CHDB = ROOT / ".venv-chdb" / "bin" / "python"
@@ -109,18 +108,10 @@ def debian_server() -> Iterator[ClickhouseServer]:
     """ClickHouse 18.16 of Debian: a real server, older than deduplication tokens."""
     program = find_program("clickhouse-server", "apt install clickhouse-server")
     with tempfile.TemporaryDirectory(prefix="clickhouse-") as folder:
-        ports = _free_ports(2)
+        ports = free_ports(2)
         for name in ("data", "tmp"):
             (Path(folder) / name).mkdir()
         (Path(folder) / "config.xml").write_text(_SERVER.format(folder=folder, http=ports[0], tcp=ports[1]))
         (Path(folder) / "users.xml").write_text(_USERS.format(password=PASSWORD))
         with running([program, f"--config-file={folder}/config.xml"], ready=r"(Ready for connections)"):
             yield ClickhouseServer(f"http://127.0.0.1:{ports[0]}/")
-
-
-def _free_ports(number: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports

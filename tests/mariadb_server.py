@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
-from tests.servers import START_SECONDS, find_program
+from tests.servers import START_SECONDS, find_program, free_ports
 
 REMEDY = "apt-get install mariadb-server"
 USER, PASSWORD = "ferry", "s3cret-ferry"
@@ -29,7 +28,7 @@ class MariadbServer:
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
         self._install()
-        self.port = _free_port()
+        (self.port,) = free_ports(1)
 
     def start(self) -> None:
         """Start it, on the same port each time, and wait until it takes connections."""
@@ -130,8 +129,3 @@ def mariadb_server(folder: Path, *flags: str) -> Iterator[MariadbServer]:
 
 def _user() -> str:
     return "root" if os.geteuid() == 0 else os.environ.get("USER", "nobody")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

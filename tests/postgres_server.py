@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.servers import running
+from tests.servers import free_ports, running
 
 MACHINES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name), reverse=True)
 _UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
@@ -102,7 +101,7 @@ def postgres_server(programs: Path, certificate: bytes | None = None, **settings
                         "--locale=C", "--no-sync"], check=True, capture_output=True, cwd=root)
         # fmt: on
         (data / "pg_hba.conf").write_text(_ACCESS)
-        port = _free_port()
+        (port,) = free_ports(1)
         chosen = {**_SETTINGS, **settings, "listen_addresses": "127.0.0.1", "port": str(port)}
         chosen["unix_socket_directories"] = str(root)
         if certificate is not None:
@@ -147,9 +146,3 @@ def _reachable(programs: Path, root: Path, owner: list[str]) -> Path:
         return programs
     shutil.copytree(programs.parent, root / "programs", symlinks=True)
     return root / "programs" / "bin"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

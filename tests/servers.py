@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -71,6 +72,15 @@ def find_program(name: str, remedy: str) -> str:
     if not found:
         missing(f"{name} is missing in {sys.prefix} and on PATH", remedy)
     return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of loopback at which nobody listens."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
 
 
 def missing(what: str, remedy: str) -> NoReturn:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import find_program
+from tests.servers import find_program, free_ports
 
 START_SECONDS = 40.0
 USER, SECRET = "test:tester", "testing"
@@ -125,7 +125,7 @@ def swift_server() -> Iterator[SwiftServer]:
     with ExitStack() as stack:
         root = Path(tempfile.mkdtemp(prefix="swift-", dir=_fast_place()))
         stack.callback(shutil.rmtree, root, ignore_errors=True)
-        ports = dict(zip((*_BACKENDS, "proxy"), _free_ports(4), strict=True))
+        ports = dict(zip((*_BACKENDS, "proxy"), free_ports(4), strict=True))
         _configure(root, ports)
         started = []
         for kind, program in programs.items():
@@ -156,14 +156,6 @@ def _configure(root: Path, ports: dict[str, int]) -> None:
 def _fast_place() -> str | None:
     """Swift keeps metadata in extended attributes, which /dev/shm has and syncs nowhere."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
 
 
 def _await(endpoint: str, ports: list[int], started: list[tuple["subprocess.Popen[bytes]", Path]]) -> None:

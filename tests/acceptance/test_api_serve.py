@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 from tests.builders import wait_until
 from tests.served import write_config
+from tests.servers import free_ports
 
 from eventferry import app
 
@@ -22,14 +23,9 @@ def serve(home, **environment):
         return subprocess.Popen(command, stderr=log, stdout=log, env={**os.environ, **environment})
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        return door.getsockname()[1]
-
-
 def test_it_tells_systemd_when_it_listens_and_stops_in_order(tmp_path):
     """READY=1 once the port answers; SIGTERM ends it with 0, and masks nothing but secrets in its log."""
-    port = free_port()
+    (port,) = free_ports(1)
     config = write_config(tmp_path, {"events": {}}, {"api": {"port": port, "dialects": []}, "log": {"format": "json"}})
     app.open_own_ledger(config).close()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
@@ -54,7 +50,7 @@ def test_it_tells_systemd_when_it_listens_and_stops_in_order(tmp_path):
 
 def test_it_waits_for_the_daemon_to_make_the_ledger(tmp_path):
     """At boot both start at once: the server says what it waits for, and begins when the ledger is there."""
-    port = free_port()
+    (port,) = free_ports(1)
     config = write_config(tmp_path, {"events": {}}, {"api": {"port": port, "dialects": []}})
     process = serve(tmp_path)
     try:

@@ -179,11 +179,36 @@ def test_a_job_that_outlives_the_deadline_is_found_again(stub, make):
             sink.deliver(batch)
         assert not caught.value.untouched
     with make() as sink:
-        assert sink.was_delivered(batch) is None
+        with pytest.raises(SinkUnavailable, match=f"load job eventferry_{batch.id} still runs") as caught:
+            sink.was_delivered(batch)
+        assert not caught.value.untouched
         stub.jobs[f"eventferry_{batch.id}"]["looks"] = 1
         sink.deliver(batch)
     assert stub.uploads == [f"eventferry_{batch.id}"]
     assert stub.events() == sample_events(2)
+
+
+def test_a_job_that_may_not_be_looked_up_is_unknown(stub, make):
+    """403 for a job says neither that it is there nor that it is not; a delivery names the right that is lacking."""
+    batch = make_batch(sample_events(2))
+    stub.hidden = True
+    with make() as sink:
+        assert sink.was_delivered(batch) is None
+        for ask in (lambda: sink.deliver(batch), lambda: list(sink.check())):
+            with pytest.raises(SinkMisconfigured, match=r"grant bigquery\.jobs\.get on the project acme"):
+                ask()
+    assert not stub.uploads
+
+
+def test_a_job_that_failed_before_one_that_may_not_be_looked_up_is_unknown(stub, make):
+    """The next job may be another account's, and have gone well."""
+    stub.failure = {"reason": "backendError", "message": "Try again later"}
+    batch = make_batch(sample_events(2))
+    with make() as sink:
+        with pytest.raises(SinkUnavailable):
+            sink.deliver(batch)
+        stub.hidden = True
+        assert sink.was_delivered(batch) is None
 
 
 @pytest.mark.parametrize("goes_away", [False, True], ids=["throttled", "unreachable"])

@@ -47,14 +47,12 @@ class TestDuckdb(SinkPromises):
     options: ClassVar = {"path": "/srv/events.duckdb"}
 
     @contextmanager
-    def healthy(self):
+    def healthy(self, **options):
         path = self.tmp_path / "events.duckdb"
-        yield Target(lambda: make_sink("duckdb", "bi", {"path": str(path)}), lambda: _events(path))
+        yield Target(lambda: make_sink("duckdb", "bi", {"path": str(path), **options}), lambda: _events(path))
 
-    @contextmanager
     def with_columns(self, columns):
-        path = self.tmp_path / "events.duckdb"
-        yield Target(lambda: make_sink("duckdb", "bi", {"path": str(path), "columns": columns}), lambda: _events(path))
+        return self.healthy(columns=columns)
 
     @contextmanager
     def losing_reply(self):

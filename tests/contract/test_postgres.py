@@ -16,18 +16,16 @@ from typing import ClassVar
 import psycopg
 import pytest
 import trustme
+from tests.postgres_commits import PASSWORD, CommitPromises, events_in, new_table
 from tests.postgres_server import machine_programs, pip_programs, postgres_server
+from tests.servers import free_ports
 
 from eventferry.errors import ConfigError
 from eventferry.sink import BatchRejected, SinkMisconfigured, SinkUnavailable
-from eventferry.sink.kit import SinkPromises, Target, cut_batch, make_batch, replacing_batch, sample_events
-from eventferry.sink.kit.proxy import CuttingProxy
+from eventferry.sink.kit import CuttingProxy, Target, cut_batch, make_batch, replacing_batch, sample_events
 from eventferry.sink.registry import make_sink
 from eventferry_sinks.postgres.sink import PostgresSink
 from eventferry_sinks.postgres.table import quoted
-
-PASSWORD = "Sesam öffne dich"
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -50,53 +48,30 @@ def older(authority):
         yield running
 
 
-def new_table():
-    return f"public.events_{next(_numbers)}"
-
-
-def events_in(server, table):
-    try:
-        return [event.encode() for (event,) in server.run(f"SELECT event::text FROM {table} ORDER BY ctid")]
-    except psycopg.errors.UndefinedTable:
-        return []
-
-
 def make(server, **options):
     return make_sink("postgres", "bi", {"dsn": server.dsn(), "create": True, **options})
 
 
-class Promises(SinkPromises):
+class Promises(CommitPromises):
     """On a server over its unix socket, through a proxy where replies are to be lost."""
 
     sink_type = PostgresSink
     counterpart = "PostgreSQL 18 and 15"
-    records_parts = True
     options: ClassVar = {"dsn": "postgresql://ferry@db.example.org/analytics"}
     secrets = (PASSWORD, "wrong secret")
     more: ClassVar = {}
 
-    def place(self, dsn=None, **options):
+    def place(self, **options):
         table = new_table()
-        given = {"dsn": dsn or self.server.dsn(), "table": table, "create": True, **self.more, **options}
+        given = {"dsn": self.server.dsn(), "table": table, "create": True, **self.more, **options}
         return Target(lambda: make_sink("postgres", "bi", given), lambda: events_in(self.server, table))
 
-    @contextmanager
-    def healthy(self):
-        yield self.place()
-
-    @contextmanager
-    def with_columns(self, columns):
-        yield self.place(columns=columns)
-
-    @contextmanager
-    def unreachable(self):
-        with CuttingProxy("127.0.0.1", 9) as proxy:
-            port = proxy.port
-        yield self.place(f"postgresql://ferry@127.0.0.1:{port}/postgres", password=PASSWORD)
+    def proxy(self):
+        return CuttingProxy(self.server.socket)
 
     @contextmanager
     def misconfigured(self):
-        yield self.place(self.server.tcp(user="ferry"), password="wrong secret")
+        yield self.place(dsn=self.server.tcp(user="ferry"), password="wrong secret")
 
     @contextmanager
     def refusing(self):
@@ -108,31 +83,6 @@ class Promises(SinkPromises):
             " CHECK (false), batch_id text)"
         )
         yield target
-
-    def prepare(self, target):
-        with target.sink() as sink:
-            sink.deliver(make_batch(sample_events(1), salt="before"))
-            self.server.run(f"DELETE FROM {sink.options.table}")
-
-    def proxied(self, trap, **options):
-        @contextmanager
-        def place():
-            with CuttingProxy(self.server.socket) as proxy:
-                target = self.place(f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres?sslmode=disable", **options)
-                self.prepare(target)  # so that the first COMMIT is that of a batch
-                yield Target(target.sink, target.arrived, arm=lambda: trap(proxy))
-                assert proxy.snapped
-
-        return place()
-
-    def losing_reply(self):
-        return self.proxied(lambda proxy: proxy.cut_after(b"COMMIT\0"))
-
-    def crashing_before(self):
-        return self.proxied(lambda proxy: proxy.cut_before(b"COMMIT\0"))
-
-    def hanging(self):
-        return self.proxied(lambda proxy: proxy.stall_after(b"COMMIT\0"), timeout="1s")
 
 
 class TestPostgres(Promises):
@@ -606,9 +556,7 @@ class TestTrouble:
 
     def test_the_next_host_is_tried(self, server, new, table):
         """Of several hosts the first that answers is taken, as after a failover."""
-        with CuttingProxy("127.0.0.1", 9) as gone:
-            port = gone.port
-        dsn = f"postgresql://trusted@127.0.0.1:{port},127.0.0.1:{server.port}/postgres?sslmode=disable"
+        dsn = f"postgresql://trusted@127.0.0.1:{free_ports(1)[0]},127.0.0.1:{server.port}/postgres?sslmode=disable"
         server.run("CREATE ROLE trusted LOGIN SUPERUSER")
         with new(dsn=dsn) as sink:
             sink.deliver(make_batch(sample_events(1)))

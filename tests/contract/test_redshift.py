@@ -1,27 +1,23 @@
 """The redshift sink keeps the contract, against a PostgreSQL whose COPY is stubbed and a real S3."""
 
-import itertools
 import json
 from contextlib import contextmanager
 from typing import ClassVar
 
-import psycopg
 import pytest
+from tests.postgres_commits import PASSWORD, CommitPromises, events_in, new_table
 from tests.postgres_server import pip_programs, postgres_server
 from tests.redshift_stub import folder_of, prepare_database, redshift_stub
-from tests.servers import s3_server
+from tests.servers import free_ports, s3_server
 
 from eventferry.errors import ConfigError
 from eventferry.sink import BatchRejected, SinkMisconfigured, SinkUnavailable
-from eventferry.sink.kit import SinkPromises, Target, make_batch, sample_events
-from eventferry.sink.kit.proxy import CuttingProxy
+from eventferry.sink.kit import CuttingProxy, Target, make_batch, sample_events
 from eventferry.sink.registry import make_sink
 from eventferry_sinks.redshift.complaints import judge
 from eventferry_sinks.redshift.sink import RedshiftSink
 
-PASSWORD = "Sesam öffne dich"
 ROLE = "arn:aws:iam::123456789012:role/loader"
-_numbers = itertools.count(1)
 
 
 class Cluster:
@@ -42,10 +38,7 @@ class Cluster:
         return make_sink("redshift", "bi", self.options(**more))
 
     def events(self, table):
-        try:
-            return [each.encode() for (each,) in self.server.run(f"SELECT event::text FROM {table} ORDER BY ctid")]
-        except psycopg.errors.UndefinedTable:
-            return []
+        return events_in(self.server, table)
 
     def staged(self, prefix):
         return sorted(path.name for path in (self.s3.folder / "stage" / prefix).rglob("*") if path.is_file())
@@ -62,68 +55,30 @@ def cluster(tmp_path_factory):
             yield Cluster(server, port, s3)
 
 
-def new_table():
-    return f"public.loads_{next(_numbers)}"
-
-
-class TestRedshift(SinkPromises):
+class TestRedshift(CommitPromises):
     sink_type = RedshiftSink
     counterpart = "PostgreSQL 18 with COPY stubbed, and rclone's S3"
     exact = False
     takes_nul = False
-    records_parts = True
     secrets = (PASSWORD, "wrong secret", "SECRETTEST")
     deadline = 2.0
     options: ClassVar = {"dsn": "postgresql://a@b/c", "stage": "s3://stage/x", "iam_role": "default"}
 
     @pytest.fixture(autouse=True)
     def _give_cluster(self, cluster):
-        self.cluster = cluster
+        self.cluster, self.server = cluster, cluster.server
 
     def place(self, **more):
         table = new_table()
         given = {"table": table, "timeout": "60s", **more}
         return Target(lambda: self.cluster.make(**given), lambda: self.cluster.events(table))
 
-    @contextmanager
-    def healthy(self):
-        yield self.place()
-
-    @contextmanager
-    def with_columns(self, columns):
-        yield self.place(columns=columns)
-
-    @contextmanager
-    def unreachable(self):
-        with CuttingProxy("127.0.0.1", 9) as gone:
-            port = gone.port
-        yield self.place(dsn=self.cluster.dsn(port))
+    def proxy(self):
+        return CuttingProxy("127.0.0.1", self.cluster.port)
 
     @contextmanager
     def misconfigured(self):
         yield self.place(password="wrong secret")
-
-    def proxied(self, trap, **more):
-        @contextmanager
-        def place():
-            with CuttingProxy("127.0.0.1", self.cluster.port) as proxy:
-                target = self.place(dsn=self.cluster.dsn(proxy.port), **more)
-                with target.sink() as sink:
-                    sink.deliver(make_batch(sample_events(1), salt="before"))
-                    self.cluster.server.run(f"DELETE FROM {sink.options.table}")
-                yield Target(target.sink, target.arrived, arm=lambda: trap(proxy))
-                assert proxy.snapped
-
-        return place()
-
-    def losing_reply(self):
-        return self.proxied(lambda proxy: proxy.cut_after(b"COMMIT\0"))
-
-    def crashing_before(self):
-        return self.proxied(lambda proxy: proxy.cut_before(b"COMMIT\0"))
-
-    def hanging(self):
-        return self.proxied(lambda proxy: proxy.stall_after(b"COMMIT\0"), timeout="2s")
 
 
 @pytest.fixture
@@ -219,9 +174,7 @@ def test_columns_follow_the_contract(cluster, table):
 
 def test_an_s3_that_is_away_or_refuses(cluster, table):
     """Without the stage nothing is taken: later where it cannot be reached, a person where it does not let us in."""
-    with CuttingProxy("127.0.0.1", 9) as gone:
-        port = gone.port
-    away = {"endpoint": f"http://127.0.0.1:{port}", "access_key": "a", "secret_key": "b"}
+    away = {"endpoint": f"http://127.0.0.1:{free_ports(1)[0]}", "access_key": "a", "secret_key": "b"}
     with cluster.make(table=table, s3=away) as sink, pytest.raises(SinkUnavailable):
         sink.deliver(make_batch(sample_events(1)))
     wrong = {**cluster.access, "secret_key": "other secret", "addressing_style": "path"}

@@ -128,7 +128,8 @@ def _from_missing(error: Missing) -> Problem:
 
 
 def _from_unwritable(error: EventferryError) -> Problem:
-    return Problem(422, "invalid", str(error), mistakes=[Mistake("format", str(error))])
+    said = error.sentence if isinstance(error, ParquetMissing) else str(error)
+    return Problem(422, "invalid", said, mistakes=[Mistake("format", said)])
 
 
 def _from_failure(error: Exception) -> Problem:

@@ -1,6 +1,6 @@
 """The commands `dead-letters list`, `show`, `retry` and `drop`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,6 +8,7 @@ from eventferry.cli.options import AsJson, ConfigPath, Yes, chosen, group
 
 if TYPE_CHECKING:
     from eventferry.ledger import Ledger
+    from eventferry.ledger.dead_letters import DeadLetterRow
 
 letters = group("See the events that a sink refused for good; send them again or give them up.")
 
@@ -30,7 +31,6 @@ def list_letters(
     from eventferry.cli import console
     from eventferry.cli.asking import known_sink, prepare
     from eventferry.cli.vanished import tell_of_left_out
-    from eventferry.cli.wording import ago, count, iso, size
     from eventferry.ledger import dead_letters, sinks
 
     _, ledger = prepare(chosen(ctx, config))
@@ -40,27 +40,40 @@ def list_letters(
         names = {row.id: row.name for row in sinks.all_sinks(tx)}
     found = [row for row in found if row.state in ("waiting", "retrying")][:limit]
     if as_json:
-        console.print_json(
-            [
-                {
-                    "id": row.id,
-                    "sink": names[row.sink_id],
-                    "kind": row.kind,
-                    "place": row.place,
-                    "events": row.events,
-                    "bytes": row.bytes,
-                    "reason": row.reason,
-                    "state": row.state,
-                    "attempts": row.attempts,
-                    "created": iso(row.created_ms),
-                }
-                for row in found
-            ]
-        )
+        console.print_json([_as_json(row, names) for row in found])
         return
     if not found:
         console.say("There are no dead letters that wait.")
         return
+    _print(found, names, limit)
+    console.say()
+    console.advise("eventferry dead-letters show NO.    shows the event", indent=0)
+    if any(row.body is not None for row in found):
+        console.advise("eventferry dead-letters retry NO.   sends it again, once the sink is mended", indent=0)
+    tell_of_left_out(ledger, [row.id for row in found if row.body is None])
+
+
+def _as_json(row: "DeadLetterRow", names: dict[int, str]) -> dict[str, Any]:
+    from eventferry.cli.wording import iso
+
+    return {
+        "id": row.id,
+        "sink": names[row.sink_id],
+        "kind": row.kind,
+        "place": row.place,
+        "events": row.events,
+        "bytes": row.bytes,
+        "reason": row.reason,
+        "state": row.state,
+        "attempts": row.attempts,
+        "created": iso(row.created_ms),
+    }
+
+
+def _print(found: "list[DeadLetterRow]", names: dict[int, str], limit: int) -> None:
+    from eventferry.cli import console
+    from eventferry.cli.wording import ago, count, size
+
     console.table(
         (">No.", "Sink", "~Place", ">Events", ">Size", "Since", "~Reason"),
         [
@@ -78,11 +91,6 @@ def list_letters(
     )
     if len(found) == limit:
         console.say(f"No more than {limit} are shown, the newest; --limit shows more.", "dim")
-    console.say()
-    console.advise("eventferry dead-letters show NO.    shows the event", indent=0)
-    if any(row.body is not None for row in found):
-        console.advise("eventferry dead-letters retry NO.   sends it again, once the sink is mended", indent=0)
-    tell_of_left_out(ledger, [row.id for row in found if row.body is None])
 
 
 @letters.command()

@@ -1,6 +1,7 @@
 """What a pass of `once` ended with: a table, and what is left to do."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
@@ -30,34 +31,17 @@ def tell(
     """
     with ledger.read() as tx:
         delivered = books.delivered_since(tx, started_ms)
-        left = {row.sink: 0 for row in books.backlogs(tx)}
-        for row in books.backlogs(tx):
-            left[row.sink] += row.events
+        left: Counter[str] = Counter()
+        for backlog in books.backlogs(tx):
+            left[backlog.sink] += backlog.events
         rows = [row for row in sinks.all_sinks(tx) if row.name in working]
         letters = facts.waiting_letters(tx)
         open_ends = [*_of_sources(tx, reports), *_of_files(tx), *_of_sinks(tx, rows, left, letters)]
     console.say()
-    console.table(
-        ("Source", ">New files", ">Events", ">Bad lines", ">Size"),
-        [
-            (name, count(r.indexed.files), count(r.indexed.events), count(r.indexed.bad), size(r.indexed.bytes))
-            for name, r in reports.items()
-        ],
-    )
+    _print_sources(reports)
     if rows:
         console.say()
-        console.table(
-            ("Sink", ">Delivered now", ">Waiting", ">Dead letters"),
-            [
-                (
-                    row.name,
-                    count(delivered.get(row.name, 0)),
-                    count(left.get(row.name, 0)),
-                    count(letters.get(row.id, 0)),
-                )
-                for row in rows
-            ],
-        )
+        _print_sinks(rows, delivered, left, letters)
     console.say()
     if retried:
         with ledger.read() as tx:
@@ -73,6 +57,28 @@ def tell(
     if not open_ends:
         console.mark(console.OK, "Everything else is delivered." if young or more else "Everything is delivered.")
     return 1 if open_ends else 0
+
+
+def _print_sources(reports: Mapping[str, RunReport]) -> None:
+    console.table(
+        ("Source", ">New files", ">Events", ">Bad lines", ">Size"),
+        [
+            (name, count(r.indexed.files), count(r.indexed.events), count(r.indexed.bad), size(r.indexed.bytes))
+            for name, r in reports.items()
+        ],
+    )
+
+
+def _print_sinks(
+    rows: list[SinkRow], delivered: Mapping[str, int], left: Mapping[str, int], letters: Mapping[int, int]
+) -> None:
+    console.table(
+        ("Sink", ">Delivered now", ">Waiting", ">Dead letters"),
+        [
+            (row.name, count(delivered.get(row.name, 0)), count(left.get(row.name, 0)), count(letters.get(row.id, 0)))
+            for row in rows
+        ],
+    )
 
 
 def _tell(open_ends: Iterable[Left]) -> None:

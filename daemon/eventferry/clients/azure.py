@@ -1,5 +1,6 @@
 """Reaches Azure Blob Storage: as whom, where, for how long."""
 
+import base64
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,17 @@ _CONNECTIONS = 32
 _NO_ACCOUNT = (
     "an azure store needs its account: set account_url or connection_string, or AZURE_STORAGE_ACCOUNT or "
     "AZURE_STORAGE_CONNECTION_STRING in the service's environment"
+)
+_TOKENS = ("sas_token", "AZURE_STORAGE_SAS_TOKEN")
+_COPY_IT = "copy it from the account's access keys"
+_NAMELESS = (
+    "{name} of the azure store needs the account's name, which account_url does not say; write "
+    'account_url = "https://ACCOUNT.blob.core.windows.net", or in place of both '
+    'connection_string = "AccountName=ACCOUNT;AccountKey=KEY;BlobEndpoint=URL"'
+)
+_IN_THE_CLEAR = (
+    "account_url of the azure store must begin with https:// where the machine's identity asks, whose token is for "
+    "nobody else's eyes; mend it, or set account_key, sas_token or anonymous = true"
 )
 
 
@@ -60,45 +72,74 @@ class AzureOptions:
         """What signs requests: as set, else AZURE_STORAGE_KEY or _SAS_TOKEN, else what azure-identity finds."""
         if self.anonymous:
             return None
-        set_here = self.account_key or (self.sas_token or "").lstrip("?")
-        if set_here:
-            return set_here
-        if not self.account_url:  # the environment names the account: it may hold its key, too
-            found = os.environ.get("AZURE_STORAGE_KEY") or os.environ.get("AZURE_STORAGE_SAS_TOKEN", "").lstrip("?")
-            if found:
-                return found
+        if text := self.key_or_token()[1]:
+            return text
         from azure.identity import DefaultAzureCredential
 
         more = {"managed_identity_client_id": self.client_id} if self.client_id else {}
         return DefaultAzureCredential(**more)
+
+    def key_or_token(self) -> tuple[str, str]:
+        """The account's key or a SAS token, after the name of what holds it; two empty texts where there is none."""
+        found = {"account_key": self.account_key, "sas_token": (self.sas_token or "").lstrip("?")}
+        if not self.account_url:  # the environment names the account: it may hold its key, too
+            found["AZURE_STORAGE_KEY"] = os.environ.get("AZURE_STORAGE_KEY")
+            found["AZURE_STORAGE_SAS_TOKEN"] = os.environ.get("AZURE_STORAGE_SAS_TOKEN", "").lstrip("?")
+        return next(((name, text) for name, text in found.items() if text), ("", ""))
 
 
 @made_once
 def connect(options: AzureOptions) -> Any:
     """One azure.storage.blob.BlobServiceClient per set of options and process; using it is thread-safe.
 
-    Raises ConfigError where the account or the package is missing, and what the SDK raises.
+    Raises ConfigError as `make_service` does, and what the SDK raises.
+    """
+    require_azure()
+    return make_service(
+        options,
+        transport=_transport(options),
+        connection_timeout=options.connect_timeout,
+        read_timeout=options.read_timeout,
+        retry_total=max(0, options.attempts - 1),
+        logging_enable=False,
+        # An answer is taken by ranges of this size at most, so that what is read of an object stays small in memory.
+        max_single_get_size=4 * 1024 * 1024,
+        max_chunk_get_size=4 * 1024 * 1024,
+    )
+
+
+def make_service(options: AzureOptions, **settings: Any) -> Any:
+    """A new azure.storage.blob.BlobServiceClient with these settings of the SDK.
+
+    Raises ConfigError where the package, the account or a key that can sign is missing; it never quotes the key.
     """
     blob = require_azure()
     account_url, connection_string = options.where()
-    settings = {
-        "transport": _transport(options),
-        "connection_timeout": options.connect_timeout,
-        "read_timeout": options.read_timeout,
-        "retry_total": max(0, options.attempts - 1),
-        "logging_enable": False,
-        # An answer is taken by ranges of this size at most, so that what is read of an object stays small in memory.
-        "max_single_get_size": 4 * 1024 * 1024,
-        "max_chunk_get_size": 4 * 1024 * 1024,
-    }
     if connection_string:
+        name = "connection_string" if options.connection_string else "AZURE_STORAGE_CONNECTION_STRING"
         try:
-            return blob.BlobServiceClient.from_connection_string(connection_string, **settings)
+            service = blob.BlobServiceClient.from_connection_string(connection_string, **settings)
         except ValueError:
+            raise ConfigError(f"{name} of the azure store is not one; {_COPY_IT}") from None
+    else:
+        name, text = options.key_or_token()
+        if name in _TOKENS and "sig=" not in text:  # the SDK would take it for a key
             raise ConfigError(
-                "the connection_string of the azure store is not one; copy it from the account's access keys"
-            ) from None
-    return blob.BlobServiceClient(account_url, credential=options.credential(), **settings)
+                f"{name} of the azure store is not a token: it holds no sig=; copy it from where it was made"
+            )
+        try:
+            service = blob.BlobServiceClient(account_url, credential=options.credential(), **settings)
+        except ValueError:
+            raise ConfigError(_NAMELESS.format(name=name) if name else _IN_THE_CLEAR) from None
+    _check_key(name, getattr(service.credential, "account_key", ""))
+    return service
+
+
+def _check_key(name: str, key: str) -> None:
+    try:
+        base64.b64decode("".join(key.split()), validate=True)
+    except ValueError:
+        raise ConfigError(f"{name} of the azure store is not a key: it is not base64; {_COPY_IT}") from None
 
 
 def require_azure() -> Any:

@@ -2,11 +2,9 @@
 
 import re
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from eventferry.api.download import download, name_to_save
 from eventferry.api.health import daemon_state
 from eventferry.api.parts import Parts, parts_of
 from eventferry.console import pages, sessions, wording
@@ -34,13 +32,7 @@ def add_routes(routes: APIRouter) -> None:
     """The routes that only look."""
 
     @routes.get("/exports")
-    def list_exports(
-        request: Request,
-        session: Allowed,
-        after: str = "",
-        state: str = "",
-        said: str = "",
-    ) -> Response:
+    def list_exports(request: Request, session: Allowed, after: str = "", state: str = "", said: str = "") -> Response:
         """The list, newest first."""
         chosen = state if state in STATES else ""
         start = int(after) if _PLACE.fullmatch(after) else None
@@ -78,20 +70,6 @@ def add_routes(routes: APIRouter) -> None:
         files = requests.files(parts.desk, session.key, id)
         note = _NOTES.get(said, "")
         return pages.show(request, "export.html", session, export=view(row), files=files, note=note)
-
-    @routes.get("/exports/{id}/download")
-    def download_only(id: str, request: Request, session: Allowed) -> Response:
-        """The only file, or the page that names them all."""
-        files = requests.files(parts_of(request).desk, session.key, id)
-        if len(files) != 1:
-            return pages.go_to(request, f"/exports/{quote(id, safe='')}")
-        return pages.go_to(request, f"/exports/{quote(id, safe='')}/files/{quote(files[0].name, safe='')}")
-
-    @routes.get("/exports/{id}/files/{name}")
-    def download_file(id: str, name: str, request: Request, session: Allowed) -> Response:
-        """One file; browsers can take up a broken download again."""
-        opened = requests.open_file(parts_of(request).desk, session.key, id, name)
-        return download(request, opened, name_to_save(opened))
 
 
 def is_piece(request: Request) -> bool:

@@ -6,7 +6,7 @@ from fastapi.responses import PlainTextResponse
 from eventferry.api.parts import Parts
 from eventferry.api.problems import Problem
 from eventferry.api.surface import Surface
-from eventferry.console import assets, creating, ending, listing, pages, sessions, sign_in
+from eventferry.console import assets, creating, downloading, ending, listing, pages, sessions, sign_in
 
 _TITLES = {
     400: "That did not work",
@@ -28,7 +28,7 @@ _SAYS = {
 
 def _build(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix=pages.PREFIX, include_in_schema=False)
-    for module in (sign_in, assets, creating, listing, ending):
+    for module in (sign_in, assets, creating, listing, downloading, ending):
         module.add_routes(routes)
     return routes
 

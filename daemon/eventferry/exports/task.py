@@ -20,6 +20,7 @@ from typing import Any
 from eventferry.errors import ConfigError, EventferryError, StoreError, UnreadableObject
 from eventferry.exports.columns import Column, columns_of, needs_survey
 from eventferry.exports.durable import sync_folder
+from eventferry.exports.formats.parquet import ParquetMissing
 from eventferry.exports.journal import Journal, MadeFile
 from eventferry.exports.latest import latest
 from eventferry.exports.model import Output, Selection
@@ -118,6 +119,8 @@ def run_export(spec: TaskSpec) -> Made | Cancelled | Failure:
         return Failure("store", "the store of the events cannot be read now", retryable=True, detail=str(error))
     except (ConfigError, UnreadableObject) as error:
         result = Failure("store", "the store of the events cannot be read as it is set up", detail=str(error))
+    except ParquetMissing as error:
+        result = Failure("limit", error.sentence, detail=str(error))
     except EventferryError as error:
         result = Failure("limit", str(error))
     except OSError as error:

@@ -1,6 +1,7 @@
-"""What sinks that append Arrow tables to a lake share: options, the day column, what fits, clean texts of errors."""
+"""What sinks that append Arrow tables to a lake share: options, a delivery, the day column, clean texts of errors."""
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -8,12 +9,13 @@ from pydantic import SecretStr, model_validator
 
 from eventferry.sink import timing
 from eventferry.sink.arrow import schema_of, table_from
-from eventferry.sink.base import Sink
+from eventferry.sink.base import BatchLimits, Sink
 from eventferry.sink.batch import Batch
-from eventferry.sink.columns import BATCH_ID, EVENT, RESERVED, Column, ColumnOptions
+from eventferry.sink.columns import BATCH_ID, EVENT, RESERVED, ColumnOptions
 from eventferry.sink.errors import SinkMisconfigured, SinkUnavailable
+from eventferry.sink.libraries import load
 from eventferry.sink.options import Duration
-from eventferry.sink.rows import Rows
+from eventferry.sink.rows import Extractor, Rows
 from eventferry.sink.safe import safe_text
 from eventferry.sink.tables import Fit, count_columns, values_in
 
@@ -83,6 +85,61 @@ class LakeOptions(ColumnOptions):
             )
 
 
+LakeOptionsT = TypeVar("LakeOptionsT", bound=LakeOptions)
+
+
+class LakeSink(Sink[LakeOptionsT]):
+    """Appends each batch in one commit, in which a repeat finds it; a type says how its library does that."""
+
+    limits = BatchLimits(max_events=250_000, max_bytes=64 * 1024 * 1024)
+
+    def open(self) -> None:
+        load("pyarrow", self.needs["pyarrow"])
+        self._columns = self.options.all_columns()
+        self._extractor = Extractor(self._columns)
+
+    def deliver(self, batch: Batch) -> None:
+        if taken := within(self.options.timeout, lambda: self._append(batch)):
+            fit, rows = taken
+            misfits = {name: number for name, number in rows.misfits.items() if name not in fit.discarded}
+            count_columns(self, misfits, values_in(rows, self._columns, fit.discarded), fit.added)
+
+    def was_delivered(self, batch: Batch) -> bool | None:
+        return within(self.options.timeout, lambda: self._look_for(batch))
+
+    def _append(self, batch: Batch) -> tuple[Fit, Rows] | None:
+        """Append the batch; None where it is there already."""
+        table = self._load(create=self.options.create)
+        if self._has(table, batch):
+            return None
+        fit = self._fit(table)
+        rows = self._extractor.extract(batch.body)
+        # Only the columns that the table has, in one piece.
+        data = table_from(batch.body, rows, self._columns, batch.id).drop_columns(list(fit.discarded)).combine_chunks()
+        self._commit(table, _add_day(data) if self.options.partition == "day" else data, fit, batch)
+        return fit, rows
+
+    @abstractmethod
+    def _look_for(self, batch: Batch) -> bool | None:
+        """What `was_delivered` says."""
+
+    @abstractmethod
+    def _load(self, *, create: bool) -> Any:
+        """The table. Raises SinkMisconfigured where it is missing and is not to be created."""
+
+    @abstractmethod
+    def _has(self, table: Any, batch: Batch) -> bool:
+        """Whether an earlier attempt of the batch took effect, as far as a repeat has to know."""
+
+    @abstractmethod
+    def _fit(self, table: Any) -> Fit:
+        """How the table takes the configured columns."""
+
+    @abstractmethod
+    def _commit(self, table: Any, data: "pa.Table", fit: Fit, batch: Batch) -> None:
+        """Add what `fit` says and append the data, in one commit that remembers the batch. Raises SinkErrors."""
+
+
 def within(seconds: float, call: Callable[[], T]) -> T:
     """What `call` returns or raises, unless it takes longer: then it is left to itself.
 
@@ -92,24 +149,10 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     return timing.within(seconds, call, SinkUnavailable(f"no answer within {seconds:g} s; what was taken is unknown"))
 
 
-def make_data(batch: Batch, rows: Rows, columns: Mapping[str, Column], fit: Fit, *, by_day: bool) -> "pa.Table":
-    """What is appended for a batch: the columns that the table has, in one piece."""
-    data = table_from(batch.body, rows, columns, batch.id).drop_columns(list(fit.discarded)).combine_chunks()
-    return add_day(data) if by_day else data
-
-
 def describe_fit(fit: Fit, place: str) -> str:
     """A step of `check`: which columns the table takes."""
     more = f"; the first delivery adds {', '.join(fit.added)}" if fit.added else ""
     return f"{place} takes the columns {', '.join([*fit.written, EVENT, BATCH_ID])}{more}"
-
-
-def count_taken(sink: Sink[Any], columns: Mapping[str, Column], taken: tuple[Fit, Rows] | None) -> None:
-    """Count what a delivery found not to fit, left out or added; nothing for a batch that was there already."""
-    if taken is not None:
-        fit, rows = taken
-        misfits = {name: number for name, number in rows.misfits.items() if name not in fit.discarded}
-        count_columns(sink, misfits, values_in(rows, columns, fit.discarded), fit.added)
 
 
 def secrets_in(values: Mapping[str, SecretStr]) -> Iterator[str]:
@@ -125,7 +168,7 @@ def secrets_in(values: Mapping[str, SecretStr]) -> Iterator[str]:
             yield found
 
 
-def add_day(table: "pa.Table") -> "pa.Table":
+def _add_day(table: "pa.Table") -> "pa.Table":
     """The table with `event_date` after its other columns: the day of `event_time`, NULL without one."""
     import pyarrow as pa
 

@@ -17,7 +17,7 @@ _LIBRARIES = {"s3": "boto3", "gcs": "google", "azure": "azure", "ssh": "paramiko
 
 @made_once
 def transport(name: str) -> Any:
-    """The module `smart_open.<name>`. Raises ImportError where the provider's library is missing."""
+    """The module `smart_open.<name>`, for who holds a client of that provider already."""
     others = _Hidden(frozenset(library for each, library in _LIBRARIES.items() if each != name))
     sys.meta_path.insert(0, others)
     try:

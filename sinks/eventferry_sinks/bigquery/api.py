@@ -22,6 +22,10 @@ _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)  # what impersonat
 _PUBLIC = "https://bigquery.googleapis.com"
 
 
+class JobHidden(SinkMisconfigured):
+    """A job that is absent, or may not be seen."""
+
+
 class Api:
     """The part of BigQuery's REST API that the sink uses, for one table. Used by one thread at a time.
 
@@ -109,10 +113,20 @@ class Api:
         return [each for each in wanted if each not in granted]
 
     def find_job(self, job_id: str, location: str | None) -> Any:
-        """The job, or None."""
-        return self._found(
-            lambda: self._client.get_job(job_id, location=location, retry=None, timeout=self.remaining())
-        )
+        """The job, or None. Raises JobHidden where BigQuery does not say whether it is absent or not to be seen."""
+        from google.api_core.exceptions import Forbidden
+
+        try:
+            return self._found(
+                lambda: self._client.get_job(job_id, location=location, retry=None, timeout=self.remaining())
+            )
+        except Forbidden as error:
+            if any(each.get("reason") == "accessDenied" for each in error.errors):
+                raise JobHidden(
+                    f"{self.who}: job {job_id} may not be looked up (accessDenied); grant bigquery.jobs.get on the "
+                    f"project {self._project}"
+                ) from None
+            raise
 
     def start_load(self, job_id: str, location: str | None, packed: bytes) -> Any:
         """Start a load job of gzipped JSON lines into the table; None where a job of that id is there already."""

@@ -20,7 +20,7 @@ from eventferry.sink.columns import Column, ColumnOptions, check_name
 from eventferry.sink.options import Duration, File, Url
 from eventferry.sink.tables import count_columns, no_table
 from eventferry.sink.wrapped import count_values, pack
-from eventferry_sinks.bigquery.api import Api
+from eventferry_sinks.bigquery.api import Api, JobHidden
 from eventferry_sinks.bigquery.meaning import meaning_of_job, meaning_of_rows
 from eventferry_sinks.bigquery.streaming import requests_of
 from eventferry_sinks.bigquery.table import describe, extended, fit, spell_out, statement, wanted_types
@@ -115,11 +115,14 @@ class BigquerySink(Sink[BigqueryOptions]):
         if self.options.method == "insert_all":
             return None
         api = self._opened()
-        with api.within(self.options.timeout):
-            job = self._last_job(api, batch)[1]
-            if job is not None and job.state != "DONE":
-                return None
-            return job is not None and not job.error_result
+        try:
+            with api.within(self.options.timeout):
+                number, job = self._last_job(api, batch)
+        except JobHidden:
+            return None
+        if job is not None and job.state != "DONE":  # it may still end well: who waits will know
+            raise SinkUnavailable(f"{api.who}: load job {_job_id(batch, number)} still runs")
+        return job is not None and not job.error_result
 
     def check(self) -> Iterator[str]:
         api, table = self._opened(), self.options.full_name()

@@ -11,10 +11,8 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from eventferry.sink import (
     Batch,
-    BatchLimits,
     BatchTooLarge,
     Guarantee,
-    Sink,
     SinkError,
     SinkMisconfigured,
     SinkUnavailable,
@@ -23,19 +21,16 @@ from eventferry.sink.arrow import schema_of
 from eventferry.sink.lake import (
     EVENT_DATE,
     LakeOptions,
+    LakeSink,
     clean,
-    count_taken,
     describe_fit,
     is_refusal,
     is_unreached,
-    make_data,
     secrets_in,
     shorten,
     why_unreached,
-    within,
 )
 from eventferry.sink.libraries import load
-from eventferry.sink.rows import Extractor, Rows
 from eventferry.sink.safe import safe_url
 from eventferry.sink.tables import Fit, fit_columns
 
@@ -66,30 +61,20 @@ class DeltaOptions(LakeOptions):
     storage: dict[str, SecretStr] = Field(default_factory=dict)  # as the library deltalake names them
 
 
-class DeltaSink(Sink[DeltaOptions]):
+class DeltaSink(LakeSink[DeltaOptions]):
     """One commit a batch. It names the batch as an application transaction, by which a repeat finds it; of two writers
     of the same batch one fails at its commit."""
 
     Options = DeltaOptions
     guarantee = Guarantee.EFFECTIVELY_ONCE
     proved_against = "local tables, and OpenStack Swift's S3"
-    limits = BatchLimits(max_events=250_000, max_bytes=64 * 1024 * 1024)
     needs = {"deltalake": "eventferry[delta]", "pyarrow": "eventferry[delta]"}  # noqa: RUF012 - declared in Sink
 
     _lake: Any = None
 
     def open(self) -> None:
-        load("pyarrow", "eventferry[delta]")
+        super().open()
         self._lake = load("deltalake", "eventferry[delta]")
-        self._columns = self.options.all_columns()
-        self._extractor = Extractor(self._columns)
-
-    def deliver(self, batch: Batch) -> None:
-        taken = within(self.options.timeout, lambda: self._append(batch))
-        count_taken(self, self._columns, taken)
-
-    def was_delivered(self, batch: Batch) -> bool | None:
-        return within(self.options.timeout, lambda: self._look_for(batch))
 
     def check(self) -> Iterator[str]:
         """Load the table and compare its columns; nothing stays written.
@@ -112,14 +97,7 @@ class DeltaSink(Sink[DeltaOptions]):
     def close(self) -> None:
         self._lake = None
 
-    def _append(self, batch: Batch) -> tuple[Fit, Rows] | None:
-        """Append the batch; None where it is there already."""
-        table = self._load(create=self.options.create)
-        if self._has(table, batch):
-            return None
-        fit = self._fit(table)
-        rows = self._extractor.extract(batch.body)
-        data = make_data(batch, rows, self._columns, fit, by_day=self.options.partition == "day")
+    def _commit(self, table: Any, data: Any, fit: Fit, batch: Batch) -> None:
         commit = self._lake.CommitProperties(
             app_transactions=[self._lake.Transaction(app_id=batch.id, version=1)],
             # A commit that meets another one is tried again by the daemon, which looks for the batch first.
@@ -131,7 +109,6 @@ class DeltaSink(Sink[DeltaOptions]):
             )
         except Exception as error:
             raise self._meaning(error, reads=False) from None
-        return fit, rows
 
     def _look_for(self, batch: Batch) -> bool | None:
         try:

@@ -1,4 +1,4 @@
-"""The REST catalog of pyiceberg with an end to its requests; imported by pyiceberg, once such a catalog is loaded."""
+"""The REST catalog of pyiceberg with an end to its requests; imported only where one is opened."""
 
 from functools import partial
 from typing import Any

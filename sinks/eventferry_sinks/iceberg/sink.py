@@ -7,10 +7,8 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from eventferry.sink import (
     Batch,
-    BatchLimits,
     BatchTooLarge,
     Guarantee,
-    Sink,
     SinkError,
     SinkMisconfigured,
     SinkUnavailable,
@@ -19,24 +17,22 @@ from eventferry.sink.columns import BATCH_ID, EVENT, Type, check_table
 from eventferry.sink.lake import (
     EVENT_DATE,
     LakeOptions,
+    LakeSink,
     clean,
-    count_taken,
     describe_fit,
     is_refusal,
     is_unreached,
-    make_data,
     secrets_in,
     shorten,
     why_unreached,
     within,
 )
 from eventferry.sink.libraries import load
-from eventferry.sink.rows import Extractor, Rows
 from eventferry.sink.safe import safe_url
 from eventferry.sink.tables import Fit, fit_columns, no_table
+from eventferry_sinks.iceberg.catalogs import open_catalog
 
 PROPERTY = "eventferry.batch-id"  # of a snapshot
-_BOUNDED = "eventferry_sinks.iceberg.rest.BoundedCatalog"  # pyiceberg imports it
 ICEBERG_TYPES: dict[Type, str] = {
     "text": "string",
     "integer": "long",
@@ -60,41 +56,26 @@ class IcebergOptions(LakeOptions):
     table: Annotated[str, AfterValidator(_check_table)]
 
 
-class IcebergSink(Sink[IcebergOptions]):
+class IcebergSink(LakeSink[IcebergOptions]):
     """One snapshot a batch, found again by its property; the catalog lets one of two writers of the same state win."""
 
     Options = IcebergOptions
     guarantee = Guarantee.EFFECTIVELY_ONCE
     proved_against = "a catalog in SQLite, local files, and OpenStack Swift's S3"
-    limits = BatchLimits(max_events=250_000, max_bytes=64 * 1024 * 1024)
     needs = {"pyiceberg": "eventferry[iceberg]", "pyarrow": "eventferry[iceberg]"}  # noqa: RUF012 - declared in Sink
 
     _catalog: Any = None
 
     def open(self) -> None:
-        load("pyarrow", "eventferry[iceberg]")
-        catalogs = load("pyiceberg.catalog", "eventferry[iceberg]")
-        self._columns = self.options.all_columns()
-        self._extractor = Extractor(self._columns)
+        super().open()
+        load("pyiceberg.catalog", "eventferry[iceberg]")  # before the clock runs
         seconds = f"{self.options.timeout:g}"
         properties = {"s3.connect-timeout": seconds, "s3.request-timeout": seconds}
         properties |= {name: value.get_secret_value() for name, value in self.options.catalog.items()}
-        _check_type(properties.get("type"), [each.value for each in catalogs.CatalogType])
-        if _is_rest(properties):
-            properties.pop("type", None)
-            properties |= {"py-catalog-impl": _BOUNDED, "eventferry.seconds": seconds}
-        name = properties.pop("name", "default")  # as pyiceberg itself takes it; SQL catalogs keep tables by it
         try:
-            self._catalog = within(self.options.timeout, lambda: catalogs.load_catalog(name, **properties))
+            self._catalog = within(self.options.timeout, lambda: open_catalog(properties, self.options.timeout))
         except Exception as error:
             raise self._meaning(error, untouched=True) from None
-
-    def deliver(self, batch: Batch) -> None:
-        taken = within(self.options.timeout, lambda: self._append(batch))
-        count_taken(self, self._columns, taken)
-
-    def was_delivered(self, batch: Batch) -> bool | None:
-        return within(self.options.timeout, lambda: self._look_for(batch))
 
     def check(self) -> Iterator[str]:
         """Load the table and compare its columns; nothing is written, so rights to write show at the first delivery."""
@@ -108,15 +89,7 @@ class IcebergSink(Sink[IcebergOptions]):
     def close(self) -> None:
         self._catalog = None
 
-    def _append(self, batch: Batch) -> tuple[Fit, Rows] | None:
-        """Append the batch; None where it is there already."""
-        table = self._load(create=self.options.create)
-        # A sink may have been held for longer than snapshots are kept.
-        if self._has(table, batch) or (batch.attempt > 1 and not _is_whole(table) and self._holds(table, batch)):
-            return None
-        fit = self._fit(table)
-        rows = self._extractor.extract(batch.body)
-        data = make_data(batch, rows, self._columns, fit, by_day=self.options.partition == "day")
+    def _commit(self, table: Any, data: Any, fit: Fit, batch: Batch) -> None:
         # Else pyiceberg would append once more to what another writer left, perhaps this very batch. In memory only.
         table.metadata.properties["commit.retry.num-retries"] = "0"
         try:
@@ -131,11 +104,10 @@ class IcebergSink(Sink[IcebergOptions]):
             change.commit_transaction()
         except Exception as error:
             raise self._meaning(error, untouched=False) from None
-        return fit, rows
 
     def _look_for(self, batch: Batch) -> bool | None:
         table = self._load(create=False, may_be_missing=True)
-        if table is None or self._has(table, batch):
+        if table is None or _names(table, batch):
             return table is not None
         if _is_whole(table):
             return False
@@ -170,10 +142,8 @@ class IcebergSink(Sink[IcebergOptions]):
             raise self._meaning(error, untouched=True) from None
 
     def _has(self, table: Any, batch: Batch) -> bool:
-        return any(
-            each.summary is not None and each.summary.additional_properties.get(PROPERTY) == batch.id
-            for each in table.metadata.snapshots
-        )
+        # A sink may have been held for longer than snapshots are kept.
+        return _names(table, batch) or (batch.attempt > 1 and not _is_whole(table) and self._holds(table, batch))
 
     def _holds(self, table: Any, batch: Batch) -> bool:
         """Whether events of the batch stand in the table. The statistics of its files leave few of them to be read."""
@@ -209,8 +179,6 @@ class IcebergSink(Sink[IcebergOptions]):
         words = f"{type(error).__name__}: {clean(error, secrets_in(self.options.catalog))}"
         table = f"table {self.options.table}"
         said = f"{table}: {shorten(words)}"
-        if words == "KeyError: 'uri'" or "URI missing" in words:
-            return SinkMisconfigured(f"{table}: `catalog` has no uri; set where the catalog is")
         if isinstance(error, errors.CommitStateUnknownException):
             return SinkUnavailable(f"{said}; what it took is unknown")
         if isinstance(error, errors.CommitFailedException):
@@ -241,17 +209,11 @@ def _listed(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {type}" for name, type in columns.items())
 
 
-def _check_type(type: str | None, known: list[str]) -> None:
-    if type is not None and type.lower() not in known:
-        raise SinkMisconfigured(f"`catalog` has the type {type!r}; expected one of {', '.join(known)}")
-
-
-def _is_rest(properties: Mapping[str, str]) -> bool:
-    """Whether pyiceberg would make its own REST catalog of these."""
-    if "py-catalog-impl" in properties:
-        return False
-    return properties.get("type", "").lower() == "rest" or (
-        "type" not in properties and properties.get("uri", "").startswith("http")
+def _names(table: Any, batch: Batch) -> bool:
+    """Whether a snapshot of the table is named after the batch."""
+    return any(
+        each.summary is not None and each.summary.additional_properties.get(PROPERTY) == batch.id
+        for each in table.metadata.snapshots
     )
 
 

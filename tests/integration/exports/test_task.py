@@ -27,6 +27,7 @@ from eventferry.exports.model import Output, Selection
 from eventferry.exports.plan import plan, readables
 from eventferry.exports.planned import write_plan
 from eventferry.exports.task import PLAN, Cancelled, Failure, Made, TaskSpec, run_export
+from eventferry.installing import command
 from eventferry.ledger import log
 from eventferry.query.expression import Compare, Op
 
@@ -327,7 +328,9 @@ def test_parquet_without_its_extra_says_what_to_install(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     result = run_export(prepare(store, "bare", OUTPUTS["parquet"]))
     assert isinstance(result, Failure)
+    assert command("eventferry[parquet]") in result.detail
     assert "eventferry[parquet]" in result.sentence
+    assert sys.prefix not in result.sentence  # a requester sees no path of the server
 
 
 def test_the_latest_in_a_table_have_only_their_own_columns(ferry):

@@ -3,7 +3,9 @@
 import json
 
 from tests.builders import HOUR, Ferry, events, numbers, wait_until
-from tests.scripted import take, unavailable
+from tests.scripted import raising, take, unavailable
+
+from eventferry.sink import SinkMisconfigured
 
 
 def attempted(ferry: Ferry) -> None:
@@ -74,6 +76,31 @@ def test_a_tightened_redaction_stays_held_over_a_restart(tmp_path):
                 wait_until(lambda: workers["out"].wait_idle(0.05))
         assert len(ferry.script().calls) == 1
         assert ferry.sink().state == "held"
+
+
+def test_a_held_sink_whose_redaction_is_tightened_is_not_tried_for_the_edit(tmp_path):
+    """Another edit would have it tried at once; what was attempted shows too much for that."""
+    with Ferry(tmp_path) as ferry:
+        ferry.sinks["out"]["probe"] = "1h"
+        ferry.script().behave = raising(SinkMisconfigured("no such table"))
+        ferry.set_batch(max_events=5)
+        ferry.put(f"{HOUR}/a.ndjson", events(5, secret="s"))
+        ferry.open()
+        ferry.index()
+        with ferry.working():
+            wait_until(lambda: ferry.sink().state == "held" and ferry.sink().probe_ms)
+        ferry.script().behave = take
+        ferry.sinks["out"]["redact"] = {"secret": "remove"}
+        ferry.open()
+        with ferry.working() as workers:
+            for _ in range(3):
+                workers["out"].wake()
+                wait_until(lambda: workers["out"].wait_idle(0.05))
+            assert len(ferry.script().calls) == 1
+            ferry.do("resume", sink="out")
+            workers["out"].wake()
+            ferry.script().await_taken(5)
+        assert all("secret" in json.loads(line) for line in ferry.script().lines())
 
 
 def test_a_tightened_redaction_holds_nothing_where_nothing_was_attempted(tmp_path):

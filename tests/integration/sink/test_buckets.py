@@ -127,7 +127,7 @@ class TestEveryStore:
         """The command is in the message."""
         module, extra = {
             "s3": ("boto3", "s3"),
-            "gs": ("google.cloud", "gcs"),
+            "gs": ("google.cloud.storage", "gcs"),
             "azure": ("azure.storage.blob", "azure"),
         }[kind]
         monkeypatch.setitem(sys.modules, module, None)
@@ -145,6 +145,24 @@ def test_an_account_that_is_none_calls_a_person(access):
     key = {} if "connection_string" in access else {"account_key": SECRET}
     with pytest.raises(SinkMisconfigured, match="account"):
         open_bucket(place_of("azure://bucket/a"), AzureAccess(**access, **key))
+
+
+@pytest.mark.parametrize(
+    ("access", "words"),
+    [
+        ({"account_url": "https://acc.blob.core.windows.net", "account_key": "HUSH?"}, "account_key .* is not base64"),
+        ({"account_url": "https://far.example", "account_key": SECRET}, "account_key .*AccountName=ACCOUNT"),
+        ({"connection_string": "AccountName=acc;AccountKey=HUSH?"}, "connection_string .* is not base64"),
+        ({"account_url": "https://far.example", "sas_token": "HUSH"}, "sas_token .* holds no sig="),
+        ({"account_url": "http://far.example"}, "account_url .* https://"),
+    ],
+)
+def test_a_key_that_cannot_sign_calls_a_person(access, words):
+    """The option and its remedy are named before anything is sent, the key is not."""
+    with pytest.raises(SinkMisconfigured, match=words) as caught:
+        open_bucket(place_of("azure://bucket/a"), AzureAccess(**access))
+    assert not [each for each in ("HUSH", SECRET) if each in str(caught.value)]
+    assert caught.value.__cause__ is None
 
 
 def test_a_call_through_a_proxy_ends_at_its_deadline(monkeypatch):

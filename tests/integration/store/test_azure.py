@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,7 @@ import pytest
 from tests.azurite_server import KEY
 from tests.integration.store.conftest import AzurePlace
 
-from eventferry.clients.azure import AzureOptions
+from eventferry.clients.azure import AzureOptions, make_service
 from eventferry.clients.azure_errors import diagnose
 from eventferry.clients.diagnosis import Kind
 from eventferry.errors import ConfigError, StoreError
@@ -147,7 +148,6 @@ def test_stored_bytes_are_read_whatever_their_encoding_says(azure_place: AzurePl
     ("options", "says", "kind"),
     [
         ({"account_key": "d3Jvbmc="}, "mend account_key or sas_token", Kind.PERSON),
-        ({"account_key": "SECRET?"}, "account_key is not a key: it is not base64", Kind.PERSON),
         ({"account_key": None, "sas_token": "sv=2020-01-01&sig=SECRET"}, "mend account_key", Kind.PERSON),
         ({"account_key": None, "anonymous": True}, "mend account_key or sas_token, if one is set", Kind.PERSON),
         (
@@ -225,6 +225,38 @@ def test_mistakes_in_the_url_or_options_are_config_errors() -> None:
     ):
         with pytest.raises(ConfigError, match=says):
             open_store(StoreSpec("azure://c", tuple(options.items())))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"account_key": "SECRET?"}, "account_key of the azure store is not a key: it is not base64; copy it"),
+        ({"account_key": "U0VDUkVU", "account_url": "https://far.example"}, "account_key of the azure store needs"),
+        ({"sas_token": "SECRET"}, "sas_token of the azure store is not a token: it holds no sig=; copy it"),
+        ({"account_url": "http://far.example"}, "account_url of the azure store must begin with https://"),
+        ({"account_url": None, "connection_string": "AccountName=a;AccountKey=SECRET?"}, "connection_string of the"),
+    ],
+)
+def test_a_key_that_cannot_sign_is_a_config_error(options: dict[str, object], says: str) -> None:
+    """The option and its remedy are named before anything is asked of the network, the key is not."""
+    given = {"account_url": "https://account.blob.core.windows.net", **options}
+    spec = StoreSpec("azure://container", tuple((name, value) for name, value in given.items() if value is not None))
+    with pytest.raises(ConfigError) as raised:
+        list(open_store(spec).list())
+    assert says in str(raised.value)
+    assert not [each for each in ("SECRET", "U0VDUkVU") if each in "".join(traceback.format_exception(raised.value))]
+
+
+def test_a_key_of_the_environment_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who set no option looks for the fault in the environment, where the key is."""
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "account")
+    monkeypatch.setenv("AZURE_STORAGE_KEY", "SECRET?")
+    with pytest.raises(ConfigError, match="AZURE_STORAGE_KEY of the azure store is not a key"):
+        make_service(AzureOptions())
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "SECRET")
+    with pytest.raises(ConfigError, match="AZURE_STORAGE_CONNECTION_STRING of the azure store is not one"):
+        make_service(AzureOptions())
 
 
 def test_without_the_package_the_install_command_is_named() -> None:

@@ -21,7 +21,7 @@ from eventferry.api.streaming import Stream
 from eventferry.api.surface import Surface
 from eventferry.exports import requests
 from eventferry.exports.egress import Egress
-from eventferry.exports.model import Output
+from eventferry.exports.model import Output, Selection
 from eventferry.exports.wanted import Wanted
 
 MOST_AT_ONCE = 10_000
@@ -89,16 +89,7 @@ def _build(parts: Parts) -> APIRouter:
         """Up to 10,000 events of a collection."""
         connect_request.check_parameters(request.query_params)
         selection = connect_request.parse_text(query).selection(project, collection, clock.now())
-
-        def work(gone: Event) -> Response:
-            try:
-                found = inline.gather(start_read(parts, key, selection), MOST_AT_ONCE, gone)
-            except inline.TooManyEvents as error:
-                said = f"{error}, too many for one response; POST the query to export up to {MOST_TO_S3:,} to Amazon S3"
-                raise Problem(413, "too-large", said) from None
-            return Stream(found.stream(b'{"results":'), "application/json", gzip_for=request)
-
-        return await run_while_connected(request, work)
+        return await run_while_connected(request, lambda gone: _at_once(request, parts, key, selection, gone))
 
     @routes.post(
         "/{collection}/export",
@@ -115,15 +106,7 @@ def _build(parts: Parts) -> APIRouter:
     ) -> Response:
         """Up to 1,000,000 events of a collection into a bucket, with the credentials given; Location is the monitor."""
         asked = connect_request.parse_body(body, Egress(parts.config.exports.allow_endpoints))
-        wanted = Wanted(
-            selection=asked.query.selection(project, collection, clock.now()),
-            output=Output("ndjson", part_bytes=None, max_events=MOST_TO_S3),
-            asked=asked.query.written,
-            destination=asked.destination(NAME),
-            dialect="connect",
-            details={"project": project, "collection": collection},
-        )
-        made = requests.create(parts.desk, key, wanted)
+        made = requests.create(parts.desk, key, _wanted(asked, project, collection))
         monitor = f"{parts.desk.base_url}/events/{quote(collection, safe='')}/export/{made.id}"
         return Response(status_code=201, headers={"Location": monitor})
 
@@ -136,6 +119,27 @@ def _build(parts: Parts) -> APIRouter:
         return JSONResponse(connect_shape.monitor(row))
 
     return routes
+
+
+def _at_once(request: Request, parts: Parts, key: Key, selection: Selection, gone: Event) -> Response:
+    """The events in one response. Raises Problem, 413, where they are too many for that."""
+    try:
+        found = inline.gather(start_read(parts, key, selection), MOST_AT_ONCE, gone)
+    except inline.TooManyEvents as error:
+        said = f"{error}, too many for one response; POST the query to export up to {MOST_TO_S3:,} to Amazon S3"
+        raise Problem(413, "too-large", said) from None
+    return Stream(found.stream(b'{"results":'), "application/json", gzip_for=request)
+
+
+def _wanted(asked: connect_request.AskedToS3, project: str, collection: str) -> Wanted:
+    return Wanted(
+        selection=asked.query.selection(project, collection, clock.now()),
+        output=Output("ndjson", part_bytes=None, max_events=MOST_TO_S3),
+        asked=asked.query.written,
+        destination=asked.destination(NAME),
+        dialect="connect",
+        details={"project": project, "collection": collection},
+    )
 
 
 SURFACE = Surface("connect", ("/events/",), _build, connect_shape.answer, connect_shape.SCHEMA)

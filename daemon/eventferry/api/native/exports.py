@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -28,6 +29,35 @@ State = Literal["queued", "running", "complete", "failed", "cancelled", "expired
 Dialect = Literal["native", "console", "schedule", "altis", "gooee", "connect", "keen", "ombori"]
 
 
+@dataclass(frozen=True)
+class Sought:
+    """The query parameters of the list: which exports, and how many at once."""
+
+    limit: Annotated[int, Query(ge=1, le=200)] = 50
+    cursor: Annotated[str | None, Query(max_length=100)] = None
+    state: State | None = None
+    dialect: Dialect | None = None
+    tag: Annotated[str | None, Query(min_length=1, max_length=50)] = None
+    name: Annotated[str | None, Query(min_length=1, max_length=200)] = None
+    created_from: Annotated[str | None, Query(max_length=40, description="ISO 8601, inclusive")] = None
+    created_to: Annotated[str | None, Query(max_length=40, description="ISO 8601, exclusive")] = None
+
+    def page(self, desk: Desk, key: Key) -> requests.Page:
+        """Those of them that the key may see, newest first. Raises Problem."""
+        return requests.list_page(
+            desk,
+            key,
+            limit=self.limit,
+            after=read_cursor(self.cursor),
+            state=self.state,
+            dialect=self.dialect,
+            tag=self.tag,
+            name=self.name,
+            created_from=_moment(self.created_from, "created_from"),
+            created_to=_moment(self.created_to, "created_to"),
+        )
+
+
 def add_to(routes: APIRouter, parts: Parts) -> None:
     """Register the routes."""
     desk = parts.desk
@@ -48,30 +78,9 @@ def add_to(routes: APIRouter, parts: Parts) -> None:
         return show_export(made)
 
     @routes.get("/exports")
-    def list_exports(
-        key: MayExport,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        cursor: Annotated[str | None, Query(max_length=100)] = None,
-        state: State | None = None,
-        dialect: Dialect | None = None,
-        tag: Annotated[str | None, Query(min_length=1, max_length=50)] = None,
-        name: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
-        created_from: Annotated[str | None, Query(max_length=40, description="ISO 8601, inclusive")] = None,
-        created_to: Annotated[str | None, Query(max_length=40, description="ISO 8601, exclusive")] = None,
-    ) -> ExportsShown:
+    def list_exports(key: MayExport, sought: Annotated[Sought, Depends()]) -> ExportsShown:
         """The exports that this key may see, newest first."""
-        page = requests.list_page(
-            desk,
-            key,
-            limit=limit,
-            after=read_cursor(cursor),
-            state=state,
-            dialect=dialect,
-            tag=tag,
-            name=name,
-            created_from=_moment(created_from, "created_from"),
-            created_to=_moment(created_to, "created_to"),
-        )
+        page = sought.page(desk, key)
         return ExportsShown(exports=[show_export(row) for row in page.rows], next=make_cursor(page.next))
 
     @routes.get("/exports/{export_id}")

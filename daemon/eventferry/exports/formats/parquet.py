@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from eventferry import installing
 from eventferry.errors import EventferryError
 from eventferry.exports.columns import Column
 from eventferry.exports.shape import Shape
@@ -18,10 +19,12 @@ _JSON_COLUMNS = b"eventferry.json_columns"  # in the file's metadata: their name
 
 
 class ParquetMissing(EventferryError):
-    """The extra that writes Parquet is not installed."""
+    """The extra that writes Parquet is not installed; its text is the operator's, `sentence` the requester's."""
+
+    sentence = "this installation cannot write Parquet, which needs eventferry[parquet]; ask for another format"
 
     def __init__(self) -> None:
-        super().__init__("Parquet needs the extra `parquet`: pip install 'eventferry[parquet]'")
+        super().__init__(f"Parquet needs pyarrow: {installing.command('eventferry[parquet]')}")
 
 
 class Parquet:

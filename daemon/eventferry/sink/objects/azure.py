@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from eventferry.clients.azure import require_azure
+from eventferry.clients.azure import make_service, require_azure
 from eventferry.clients.azure_errors import code_of, diagnose
 from eventferry.clients.diagnosis import Diagnosis
-from eventferry.errors import ConfigError
 from eventferry.sink.objects.access import AzureAccess
 from eventferry.sink.objects.base import Stored
 from eventferry.sink.objects.network import Answer, NetworkBucket
@@ -66,40 +65,29 @@ class AzureBucket(NetworkBucket):
 
     def _connect(self, access: AzureAccess) -> Any:
         """A client for this bucket alone: its sockets are watched, and it belongs to one thread."""
-        blob = require_azure()
+        require_azure()
         import requests
         from azure.core.pipeline.transport import RequestsTransport
 
         options = access.client_options(self.seconds)
-        account_url, connection_string = options.where()
         self._session = requests.Session()
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, WatchedAdapter(self._watchdog))
-        settings = {
-            "transport": RequestsTransport(
+        service = make_service(
+            options,
+            transport=RequestsTransport(
                 session=self._session,
                 session_owner=False,
                 connection_verify=str(options.ca_file) if options.ca_file else True,
             ),
-            "connection_timeout": self.seconds,
-            "read_timeout": self.seconds,
-            "retry_total": 0,
-            "logging_enable": False,
-            "max_single_put_size": _WHOLE,
-        }
-        if connection_string:
-            try:
-                return blob.BlobServiceClient.from_connection_string(connection_string, **settings)
-            except ValueError:
-                raise ConfigError("the connection_string is not one; copy it from the account's access keys") from None
-        credential = options.credential()
-        self._credential = credential if hasattr(credential, "get_token") else None
-        try:
-            return blob.BlobServiceClient(account_url, credential=credential, **settings)
-        except ValueError:
-            raise ConfigError(
-                "account_url names no account that the key belongs to; write https://ACCOUNT.blob.core.windows.net"
-            ) from None
+            connection_timeout=self.seconds,
+            read_timeout=self.seconds,
+            retry_total=0,
+            logging_enable=False,
+            max_single_put_size=_WHOLE,
+        )
+        self._credential = service.credential if hasattr(service.credential, "get_token") else None
+        return service
 
     def _write(self, key: str, body: bytes, *, absent: bool) -> None:
         self._blob(key).upload_blob(body, length=len(body), overwrite=not absent)
