@@ -49,6 +49,7 @@ class Stub:
     tokens: set[str] | None = None  # bearer tokens that are taken; None: whoever comes
     refusal: Refusal | None = None  # of whatever writes
     hidden: bool = False  # jobs that are absent, or of somebody else, may not be asked for
+    runs_hidden: bool = False  # nor those that run
     failure: dict[str, str] | None = None  # the errorResult with which every load job ends
     poison: bytes | None = None  # an event that is too much for the table
     looks: int = 0  # how often a new job is seen running before it is done
@@ -99,7 +100,7 @@ class Stub:
 
     def get_job(self, job_id: str, location: str) -> dict[str, Any]:
         job = self.jobs.get(job_id)
-        if job is None and self.hidden:
+        if (job is None and self.hidden) or (job is not None and self.runs_hidden):
             message = f"Access Denied: Job acme:{location}.{job_id}: no bigquery.jobs.get, or it may not exist"
             raise Refusal(403, "accessDenied", message)
         if job is None or location != self.location:
@@ -122,7 +123,7 @@ class Stub:
         status = {"state": "DONE", **self._run(load["destinationTable"]["tableId"], media)}
         kept = {**resource, "kind": "bigquery#job", "id": f"acme:{self.location}.{job_id}", "status": status}
         self.jobs[job_id] = {"resource": kept, "looks": self.looks}
-        return self.get_job(job_id, self.location)
+        return {**kept, "status": {"state": "RUNNING"}} if self.runs_hidden else self.get_job(job_id, self.location)
 
     def _run(self, name: str, media: bytes) -> dict[str, Any]:
         """All or nothing: appends the rows, or says why not."""

@@ -200,6 +200,19 @@ def test_a_job_that_may_not_be_looked_up_is_unknown(stub, make):
     assert not stub.uploads
 
 
+def test_a_started_job_that_may_not_be_looked_up_leaves_the_outcome_unknown(stub, make):
+    """Nobody may say that nothing was taken: the job runs on. The next attempt finds it by its id."""
+    batch = make_batch(sample_events(2))
+    stub.runs_hidden = True
+    with make() as sink:
+        with pytest.raises(SinkUnavailable, match=r"grant bigquery\.jobs\.get on the project acme") as caught:
+            sink.deliver(batch)
+        assert not caught.value.untouched
+        stub.runs_hidden = False
+        sink.deliver(batch)
+    assert stub.events() == sample_events(2)
+
+
 def test_a_job_that_failed_before_one_that_may_not_be_looked_up_is_unknown(stub, make):
     """The next job may be another account's, and have gone well."""
     stub.failure = {"reason": "backendError", "message": "Try again later"}

@@ -23,6 +23,8 @@ _NAMELESS = (
     'account_url = "https://ACCOUNT.blob.core.windows.net", or in place of both '
     'connection_string = "AccountName=ACCOUNT;AccountKey=KEY;BlobEndpoint=URL"'
 )
+_NO_URL = "account_url of the azure store is not a URL; expected https://ACCOUNT.blob.core.windows.net"
+_NO_IDENTITY = "the azure store asks as an identity that cannot be used; look at {names} of the service's environment"
 _IN_THE_CLEAR = (
     "account_url of the azure store must begin with https:// where the machine's identity asks, whose token is for "
     "nobody else's eyes; mend it, or set account_key, sas_token or anonymous = true"
@@ -81,6 +83,8 @@ class AzureOptions:
 
     def key_or_token(self) -> tuple[str, str]:
         """The account's key or a SAS token, after the name of what holds it; two empty texts where there is none."""
+        if self.anonymous:
+            return "", ""
         found = {"account_key": self.account_key, "sas_token": (self.sas_token or "").lstrip("?")}
         if not self.account_url:  # the environment names the account: it may hold its key, too
             found["AZURE_STORAGE_KEY"] = os.environ.get("AZURE_STORAGE_KEY")
@@ -122,17 +126,28 @@ def make_service(options: AzureOptions, **settings: Any) -> Any:
         except ValueError:
             raise ConfigError(f"{name} of the azure store is not one; {_COPY_IT}") from None
     else:
-        name, text = options.key_or_token()
-        if name in _TOKENS and "sig=" not in text:  # the SDK would take it for a key
-            raise ConfigError(
-                f"{name} of the azure store is not a token: it holds no sig=; copy it from where it was made"
-            )
-        try:
-            service = blob.BlobServiceClient(account_url, credential=options.credential(), **settings)
-        except ValueError:
-            raise ConfigError(_NAMELESS.format(name=name) if name else _IN_THE_CLEAR) from None
+        name = options.key_or_token()[0]
+        service = _by_url(options, account_url or "", settings)
     _check_key(name, getattr(service.credential, "account_key", ""))
     return service
+
+
+def _by_url(options: AzureOptions, account_url: str, settings: dict[str, Any]) -> Any:
+    name, text = options.key_or_token()
+    if name in _TOKENS and "sig=" not in text:  # the SDK would take it for a key
+        raise ConfigError(f"{name} of the azure store is not a token: it holds no sig=; copy it from where it was made")
+    try:
+        credential = options.credential()
+    except (ValueError, OSError):
+        names = ", ".join(sorted(each for each in os.environ if each.startswith("AZURE_")))
+        raise ConfigError(_NO_IDENTITY.format(names=names or "AZURE_…")) from None
+    try:
+        return require_azure().BlobServiceClient(account_url, credential=credential, **settings)
+    except ValueError:
+        if name:
+            raise ConfigError(_NAMELESS.format(name=name)) from None
+        in_the_clear = credential is not None and not account_url.lower().startswith("https://")
+        raise ConfigError(_IN_THE_CLEAR if in_the_clear else _NO_URL) from None
 
 
 def _check_key(name: str, key: str) -> None:

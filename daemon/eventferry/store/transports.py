@@ -6,38 +6,42 @@ By itself smart_open imports the library of every provider that is installed: ha
 import importlib
 import sys
 import threading
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
-from eventferry.clients.once import made_once
+_SCHEMES = {"azure": ("azure",), "gcs": ("gcs", "gs"), "s3": ("s3", "s3n", "s3a"), "ssh": ("ssh", "scp", "sftp")}
+_lock = threading.Lock()  # two parts imported by two threads at the same moment would wait for each other
 
-_LIBRARIES = {"s3": "boto3", "gcs": "google", "azure": "azure", "ssh": "paramiko"}
 
-
-@made_once
 def transport(name: str) -> Any:
-    """The module `smart_open.<name>`, for who holds a client of that provider already."""
-    others = _Hidden(frozenset(library for each, library in _LIBRARIES.items() if each != name))
-    sys.meta_path.insert(0, others)
-    try:
+    """The module `smart_open.<name>`. Raises ImportError where the provider's library is missing."""
+    with _lock:
+        if "smart_open" not in sys.modules:
+            _import_alone()
+        importlib.import_module("smart_open")  # somebody else may be at it: their import ends first
         module = importlib.import_module(f"smart_open.{name}")
-        if hasattr(module, "MISSING_DEPS"):  # it was imported, with its library hidden, when another one was asked for
-            del sys.modules[module.__name__]
-            module = importlib.import_module(module.__name__)
-    finally:
-        sys.meta_path.remove(others)
+    if getattr(module, "MISSING_DEPS", False):
+        raise ImportError(f"smart_open.{name} needs the client library of its provider")
     return module
 
 
-class _Hidden(MetaPathFinder):
-    """Says to the thread that made it, and to no other, that some libraries are not installed."""
+def _import_alone() -> None:
+    """smart_open itself; for the providers stand-ins are registered, which import theirs when they are used."""
+    hidden = [f"smart_open.{name}" for name in _SCHEMES]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: an import of it fails
+    try:
+        from smart_open.transport import register_transport
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+    for name in _SCHEMES:
+        register_transport(_stand_in(name))
 
-    def __init__(self, libraries: frozenset[str]) -> None:
-        self._libraries = libraries
-        self._thread = threading.get_ident()
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: Any = None) -> None:
-        """None, so that the next finder looks. Raises ModuleNotFoundError for what is hidden."""
-        if threading.get_ident() == self._thread and name.partition(".")[0] in self._libraries:
-            raise ModuleNotFoundError(f"{name} is not needed here", name=name)
+def _stand_in(name: str) -> Any:
+    def late(function: str) -> Callable[..., Any]:
+        return lambda *given, **named: getattr(transport(name), function)(*given, **named)
+
+    functions = {each: late(each) for each in ("open", "open_uri", "parse_uri")}
+    return SimpleNamespace(__name__=name, SCHEMES=_SCHEMES[name], **functions)

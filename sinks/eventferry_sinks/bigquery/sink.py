@@ -186,7 +186,10 @@ class BigquerySink(Sink[BigqueryOptions]):
         while job is None or job.state != "DONE":
             waiting.wait(min(pause, api.remaining()))
             pause = min(pause * 1.5, _LAST_LOOK)
-            job = api.find_job(job_id, self._location)
+            try:
+                job = api.find_job(job_id, self._location)
+            except SinkMisconfigured as error:  # a person must act, but the job runs: what it does is unknown till then
+                raise SinkUnavailable(f"{error}; it was started, and what it did is unknown") from None
             if job is None:  # it was said to be there, and is not shown yet
                 raise SinkUnavailable(f"{api.who}: job {job_id} was started, but is not shown yet")
         self._sent = False

@@ -13,6 +13,7 @@ from eventferry.sink.columns import BATCH_ID, EVENT, Column
 from eventferry.sink.rows import Extractor, pieces
 
 _EPOCH = dt.datetime(1970, 1, 1)
+_KEPT = 10_000  # seconds whose texts are in memory
 _SECOND = 1_000_000  # in the microseconds of an Extractor
 _THOUSANDTHS = {number * 1000: f".{number:03d}Z" for number in range(1000)}  # most times are milliseconds
 
@@ -74,7 +75,7 @@ class Writer:
 class Moments(dict[int, str | None]):
     """Writes epoch microseconds for a column of `type` as texts that mean the same in every time zone.
 
-    Each second's text is kept, since the events of a batch share most of them: None beyond what the type holds.
+    The texts of some thousand seconds are kept, since neighbours share them: None beyond what the type holds.
     """
 
     def __init__(self, type: str) -> None:
@@ -82,6 +83,8 @@ class Moments(dict[int, str | None]):
         self._whole = not type.startswith("DateTime64")
 
     def __missing__(self, second: int) -> str | None:
+        if len(self) > _KEPT:
+            self.clear()
         text = None
         if self._least <= second < self._most:
             text = (_EPOCH + dt.timedelta(seconds=second)).isoformat(" ", "seconds") + ("Z" if self._whole else "")

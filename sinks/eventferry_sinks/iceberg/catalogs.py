@@ -1,5 +1,6 @@
 """Makes pyiceberg's catalog from the sink's own options alone; pyiceberg would mix its file and its environment in."""
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +13,13 @@ _WITH_URI = ("rest", "hive", "sql")
 def open_catalog(properties: Mapping[str, str], seconds: float) -> Any:
     """The catalog of these properties, whose REST requests wait `seconds` at most for a byte.
 
-    Raises SinkMisconfigured without a known type or an address, and what pyiceberg raises.
+    Raises SinkMisconfigured without a known type, class or address, and what the catalog raises.
     """
     catalogs: Any = load("pyiceberg.catalog", "eventferry[iceberg]")
     given = dict(properties)
     name = given.pop("name", "default")  # as pyiceberg itself takes it; SQL catalogs keep tables by it
-    if "py-catalog-impl" in given:  # made of what is given here and nothing else
-        return catalogs.load_catalog(name, **given)
+    if own := given.get("py-catalog-impl"):
+        return _class_of(own, given)(name, **given)
     kind = _kind_of(catalogs, name, given)
     if kind.value == "rest":
         from eventferry_sinks.iceberg.rest import SECONDS, BoundedCatalog
@@ -35,4 +36,21 @@ def _kind_of(catalogs: Any, name: str, given: dict[str, str]) -> Any:
         raise SinkMisconfigured(f"`catalog` has the type {given['type']!r}; expected one of {', '.join(known)}")
     if (not type or type in _WITH_URI) and not given.get("uri"):
         raise SinkMisconfigured("`catalog` has no uri; set where the catalog is")
-    return catalogs.CatalogType(type) if type else catalogs.infer_catalog_type(name, given)
+    try:
+        return catalogs.CatalogType(type) if type else catalogs.infer_catalog_type(name, given)
+    except ValueError:  # its text quotes the uri, which may hold a password
+        raise SinkMisconfigured(f"`catalog` has a uri of no known kind; set type: {', '.join(known)}") from None
+
+
+def _class_of(path: str, given: Mapping[str, str]) -> Any:
+    """The class of somebody else's catalog."""
+    if "type" in given:
+        raise SinkMisconfigured("`catalog` has both type and py-catalog-impl; expected one of them")
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        raise SinkMisconfigured(
+            f"`catalog` has py-catalog-impl {path!r}, which cannot be imported; expected module.Class of a package"
+            " that is installed here"
+        ) from None

@@ -234,6 +234,10 @@ def test_mistakes_in_the_url_or_options_are_config_errors() -> None:
         ({"account_key": "U0VDUkVU", "account_url": "https://far.example"}, "account_key of the azure store needs"),
         ({"sas_token": "SECRET"}, "sas_token of the azure store is not a token: it holds no sig=; copy it"),
         ({"account_url": "http://far.example"}, "account_url of the azure store must begin with https://"),
+        (
+            {"account_url": "https://", "anonymous": True},
+            "account_url of the azure store is not a URL; expected https://",
+        ),
         ({"account_url": None, "connection_string": "AccountName=a;AccountKey=SECRET?"}, "connection_string of the"),
     ],
 )
@@ -257,6 +261,22 @@ def test_a_key_of_the_environment_is_named_as_such(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "SECRET")
     with pytest.raises(ConfigError, match="AZURE_STORAGE_CONNECTION_STRING of the azure store is not one"):
         make_service(AzureOptions())
+
+
+def test_an_identity_that_cannot_be_made_is_looked_for_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The URL is not to blame, and what the variables hold is not shown."""
+    for name in ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID"):
+        monkeypatch.setenv(name, "4711, no name!")
+    with pytest.raises(ConfigError, match=r"cannot be used; look at .*AZURE_TENANT_ID") as raised:
+        make_service(AzureOptions(account_url="https://account.blob.core.windows.net"))
+    assert "4711" not in str(raised.value)
+
+
+def test_who_asks_anonymously_needs_no_good_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token of the environment that is never used stops nobody."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "account")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "no token")
+    assert make_service(AzureOptions(anonymous=True)).account_name == "account"
 
 
 def test_without_the_package_the_install_command_is_named() -> None:

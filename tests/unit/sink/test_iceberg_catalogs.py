@@ -53,7 +53,24 @@ def test_a_catalog_without_an_address_takes_none_from_elsewhere(elsewhere, type)
         _sink(warehouse="file:///x", **({"type": type} if type else {})).open()
 
 
-def test_a_class_of_ones_own_gets_what_is_written():
-    """`py-catalog-impl` names a catalog that pyiceberg does not know."""
+def test_a_class_of_ones_own_gets_what_is_written(elsewhere):
+    """`py-catalog-impl` names a catalog that pyiceberg does not know, and nothing else is mixed in."""
     with _sink(**{"py-catalog-impl": "pyiceberg.catalog.memory.InMemoryCatalog", "warehouse": "file:///x"}) as sink:
         assert sink._catalog.properties["warehouse"] == "file:///x"
+
+
+@pytest.mark.parametrize(
+    ("catalog", "says"),
+    [
+        ({"py-catalog-impl": "nowhere.Catalog"}, "py-catalog-impl 'nowhere.Catalog', which cannot be imported"),
+        ({"py-catalog-impl": "Catalog"}, "expected module.Class of a package"),
+        ({"py-catalog-impl": "pyiceberg.catalog.memory.InMemoryCatalog", "type": "sql"}, "expected one of them"),
+        ({"uri": "foo://host/x?password=SECRET"}, "`catalog` has a uri of no known kind; set type: rest, "),
+    ],
+)
+def test_a_catalog_that_cannot_be_is_said_with_its_remedy(catalog, says):
+    """And without what its address holds."""
+    with pytest.raises(SinkMisconfigured) as raised:
+        _sink(**catalog).open()
+    assert says in str(raised.value)
+    assert "SECRET" not in str(raised.value)
