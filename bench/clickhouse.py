@@ -4,8 +4,9 @@ Two counterparts: Debian's ClickHouse, a real server that reads a body while it 
 behind the tests' HTTP front, which reads a body first and runs one statement at a time. In every round the sink
 delivers batches and curl posts the bytes that the sink posts, into the same table, one at a time and two at a time
 (`concurrency = 2`). The server has one core, its clients another one. curl finds its bodies made; the sink makes them
-while the server reads, but the server writes its part after the last line, and then a lone sink has nothing to do: the
-promise for one at a time is lower for that. Exit 1 where a median ratio at the real server misses its promise.
+while the server reads, but the server writes its part after the last line, and then a lone sink has nothing to do. Two
+at a time curl is slowed down as well, and the sink carries no more than alone: only one at a time is judged. Exit 1
+where the real server's median ratio misses the promise, as it does by some hundredths.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from eventferry.sink.kit import make_batch  # noqa: E402
 from eventferry.sink.registry import make_sink  # noqa: E402
 from eventferry_sinks.clickhouse import server as module  # noqa: E402
 
-PROMISES = {1: 0.8, 2: 0.9}  # batches at a time → of curl's speed
+PROMISE = 0.9  # of curl's speed, one batch at a time
 OLD = "event_time Nullable(DateTime), event_type Nullable(String)"
 
 
@@ -153,8 +154,8 @@ def measure(side: Side, events: list[bytes], rounds: int, width: int) -> tuple[l
 
 def run(
     name: str, start: Callable[[], AbstractContextManager[ClickhouseServer]], arguments: argparse.Namespace
-) -> dict[int, float]:
-    """Print the figures of one counterpart; gives the ratios for plain bodies by batches at a time."""
+) -> float:
+    """Print the figures of one counterpart; gives the ratio for plain bodies, one at a time."""
     events = made_events(arguments.events)
     size = sum(map(len, events)) / 1e6
     found: dict[tuple[str, int], float] = {}
@@ -163,7 +164,7 @@ def run(
         for compression in ("none", "gzip") if name == "debian" else ("none", "gzip", "zstd"):
             side = Side(server, columns, rest, compression, Path(folder))
             with side.sinks[0], side.sinks[1]:
-                for width in PROMISES:
+                for width in (1, 2):
                     ours, theirs = measure(side, events, arguments.rounds, width)
                     ratios = [there / here for here, there in zip(ours, theirs, strict=True)]
                     found[compression, width] = statistics.median(ratios)
@@ -173,7 +174,7 @@ def run(
                     print(f"{said}, ratio {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f})", flush=True)
             stored = int(server.rows(f"SELECT count() FROM {side.table}")[0][0])
             assert stored == 2 * 3 * len(events) * (arguments.rounds + 1), stored  # what curl posts goes there, too
-    return {width: found["none", width] for width in PROMISES}
+    return found["none", 1]
 
 
 def main() -> int:
@@ -181,11 +182,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--events", type=int, default=50_000)
     arguments = parser.parse_args()
-    ratios = run("debian", debian_server, arguments)
+    ratio = run("debian", debian_server, arguments)
     run("chdb", chdb_server, arguments)
-    missed = [width for width, ratio in ratios.items() if ratio < PROMISES[width]]
-    print(f"missed at {missed} at a time" if missed else "every promise is kept")
-    return bool(missed)
+    kept = ratio >= PROMISE
+    print(f"{ratio:.2f} of curl, promised {PROMISE}: {'kept' if kept else 'missed'}")
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":

@@ -126,16 +126,18 @@ def make_service(options: AzureOptions, **settings: Any) -> Any:
         except ValueError:
             raise ConfigError(f"{name} of the azure store is not one; {_COPY_IT}") from None
     else:
-        name = options.key_or_token()[0]
-        service = _by_url(options, account_url or "", settings)
+        name, text = options.key_or_token()
+        if name in _TOKENS and "sig=" not in text:  # the SDK would take it for a key
+            raise ConfigError(
+                f"{name} of the azure store is not a token: it holds no sig=; copy it from where it was made"
+            )
+        service = _by_url(options, account_url or "", name, settings)
     _check_key(name, getattr(service.credential, "account_key", ""))
     return service
 
 
-def _by_url(options: AzureOptions, account_url: str, settings: dict[str, Any]) -> Any:
-    name, text = options.key_or_token()
-    if name in _TOKENS and "sig=" not in text:  # the SDK would take it for a key
-        raise ConfigError(f"{name} of the azure store is not a token: it holds no sig=; copy it from where it was made")
+def _by_url(options: AzureOptions, account_url: str, name: str, settings: dict[str, Any]) -> Any:
+    """`name` is what holds the key or token; empty where an identity or nobody asks."""
     try:
         credential = options.credential()
     except (ValueError, OSError):
