@@ -270,6 +270,8 @@ def test_a_storm_of_reloads_keeps_the_last_whole_configuration(stage, tmp_path):
                 threading.Event().wait(0.05)
             wait_until(lambda: daemon.events()["config.refused"], "the broken edit is refused", 10)
             reload_and_wait(stage, daemon, {"file": file_sink(stage), "http": http_sink(f"{receiver.url}/last")})
+            stage.add_files(1, 50)  # what was loaded may have been one of the storm
+            wait_until(lambda: "/in/last" in paths, "the last whole edit is at work", 20)
             stage.config.write_text("state_dir = ")
             refused = daemon.events()["config.refused"]
             daemon.signal(signal.SIGHUP)
